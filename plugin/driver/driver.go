@@ -133,3 +133,16 @@ type Pinger interface {
 	// Ping returns nil once the broker has answered, or why it did not by the end of ctx.
 	Ping(ctx context.Context) error
 }
+
+// Stopper is an optional ability of a Listener: to stop taking messages before it is closed,
+// so that a server can drain. Without it the core cancels its Poll and closes.
+type Stopper interface {
+	// Stop takes no more messages from the broker.
+	//
+	//	STOP-1  After it returned, Poll returns what was taken with SettleOnPoll and not
+	//	        returned yet, and then fails with ReasonClosed. With SettleOnDone what was not
+	//	        returned may instead go back to the broker at once.
+	//	STOP-2  Done works until Close.
+	//	STOP-3  It may be called while Poll waits, and more than once.
+	Stop(ctx context.Context) error
+}

@@ -1756,8 +1756,10 @@ type ListenHostFrame struct {
 	CreditMessages uint32     `protobuf:"varint,4,opt,name=credit_messages,json=creditMessages,proto3" json:"credit_messages,omitempty"`
 	CreditBytes    uint64     `protobuf:"varint,5,opt,name=credit_bytes,json=creditBytes,proto3" json:"credit_bytes,omitempty"`
 	Outcomes       []*Outcome `protobuf:"bytes,6,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
-	// The last frame: take no more from the broker, send what Poll returned already, end.
-	Close         bool `protobuf:"varint,7,opt,name=close,proto3" json:"close,omitempty"`
+	// Take no more from the broker; answered by ListenDriverFrame.stopped.
+	Stop bool `protobuf:"varint,7,opt,name=stop,proto3" json:"stop,omitempty"`
+	// The last frame: give back what is not done and end the stream.
+	Close         bool `protobuf:"varint,8,opt,name=close,proto3" json:"close,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1834,6 +1836,13 @@ func (x *ListenHostFrame) GetOutcomes() []*Outcome {
 	return nil
 }
 
+func (x *ListenHostFrame) GetStop() bool {
+	if x != nil {
+		return x.Stop
+	}
+	return false
+}
+
 func (x *ListenHostFrame) GetClose() bool {
 	if x != nil {
 		return x.Close
@@ -1906,8 +1915,10 @@ type ListenDriverFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The first frame: the broker is listening (LISTEN-1).
-	Listening     bool        `protobuf:"varint,2,opt,name=listening,proto3" json:"listening,omitempty"`
-	Deliveries    []*Delivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Listening  bool        `protobuf:"varint,2,opt,name=listening,proto3" json:"listening,omitempty"`
+	Deliveries []*Delivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// The answer to stop: no delivery comes after this frame.
+	Stopped       bool `protobuf:"varint,4,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1961,6 +1972,13 @@ func (x *ListenDriverFrame) GetDeliveries() []*Delivery {
 		return x.Deliveries
 	}
 	return nil
+}
+
+func (x *ListenDriverFrame) GetStopped() bool {
+	if x != nil {
+		return x.Stopped
+	}
+	return false
 }
 
 type Delivery struct {
@@ -2171,25 +2189,27 @@ const file_driver_proto_rawDesc = "" +
 	"\x11NotificationTopic\x12\x1a\n" +
 	"\bexchange\x18\x01 \x01(\tR\bexchange\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1a\n" +
-	"\bpriority\x18\x03 \x01(\tR\bpriority\"\x86\x02\n" +
+	"\bpriority\x18\x03 \x01(\tR\bpriority\"\x9a\x02\n" +
 	"\x0fListenHostFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04conn\x18\x02 \x01(\x04R\x04conn\x120\n" +
 	"\x06source\x18\x03 \x01(\v2\x18.parley.driver.v1.SourceR\x06source\x12'\n" +
 	"\x0fcredit_messages\x18\x04 \x01(\rR\x0ecreditMessages\x12!\n" +
 	"\fcredit_bytes\x18\x05 \x01(\x04R\vcreditBytes\x125\n" +
-	"\boutcomes\x18\x06 \x03(\v2\x19.parley.driver.v1.OutcomeR\boutcomes\x12\x14\n" +
-	"\x05close\x18\a \x01(\bR\x05close\"M\n" +
+	"\boutcomes\x18\x06 \x03(\v2\x19.parley.driver.v1.OutcomeR\boutcomes\x12\x12\n" +
+	"\x04stop\x18\a \x01(\bR\x04stop\x12\x14\n" +
+	"\x05close\x18\b \x01(\bR\x05close\"M\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06result\x18\x03 \x01(\rR\x06result\"\x83\x01\n" +
+	"\x06result\x18\x03 \x01(\rR\x06result\"\x9d\x01\n" +
 	"\x11ListenDriverFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\tlistening\x18\x02 \x01(\bR\tlistening\x12:\n" +
 	"\n" +
 	"deliveries\x18\x03 \x03(\v2\x1a.parley.driver.v1.DeliveryR\n" +
-	"deliveries\"w\n" +
+	"deliveries\x12\x18\n" +
+	"\astopped\x18\x04 \x01(\bR\astopped\"w\n" +
 	"\bDelivery\x123\n" +
 	"\amessage\x18\x01 \x01(\v2\x19.parley.driver.v1.MessageR\amessage\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12 \n" +

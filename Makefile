@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Two commands do everything on a fresh machine: "make demo" and "make test".
+# The tools are pinned in modules of their own under tools/ and built into bin/tools.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+DRIVERS  := fake rabbit
+BIN      := bin
+TOOLS    := $(BIN)/tools
+FUZZTIME ?= 5s
+PKGS     ?= ./...
+GO       ?= go
+GOFLAGS  += -trimpath
+export GOFLAGS
+
+.PHONY: help build demo test unit fuzz lint layout proto proto-check bench clean peers
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the command and the drivers, into bin/ and bin/drivers/
+	@mkdir -p $(BIN)/drivers
+	$(GO) build -o $(BIN)/parley ./cmd/parley
+	@for d in $(DRIVERS); do \
+		echo "$(GO) build -o $(BIN)/drivers/parley-driver-$$d ./plugins/$$d"; \
+		$(GO) build -o $(BIN)/drivers/parley-driver-$$d ./plugins/$$d; \
+	done
+
+demo: build ## calls through driver processes, one of them killed; needs no broker
+	$(GO) run ./examples/demo -driver-path $(CURDIR)/$(BIN)/drivers
+
+test: ## everything CI runs; installs and starts what it needs
+	@scripts/test.sh
+
+peers: ## install the brokers and Python peers that tests start
+	internal/peertest/install.sh
+
+unit: ## tests with the race detector, peers must be installed
+	$(GO) test -race -timeout 15m $(PKGS)
+
+fuzz: ## each fuzz target for FUZZTIME (default 5s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+lint: $(TOOLS)/golangci-lint ## gofmt, vet and golangci-lint
+	$(TOOLS)/golangci-lint run ./...
+
+layout: ## who may import whom
+	$(GO) test ./internal/layout
+
+proto: $(TOOLS)/buf ## generate plugin/proto from driver.proto
+	cd plugin/proto && PATH="$(CURDIR)/$(TOOLS):$$PATH" buf lint && PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
+
+proto-check: $(TOOLS)/buf ## prove that the committed code is what driver.proto gives
+	@scripts/proto-check.sh $(CURDIR)/$(TOOLS)
+
+bench: build peers ## Parley against hand-written Go and Python, on a private RabbitMQ
+	$(GO) run ./internal/bench/cmd/bench -bin $(CURDIR)/$(BIN)
+
+clean: ## remove what was built
+	rm -rf $(BIN)
+
+$(TOOLS)/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	@mkdir -p $(TOOLS)
+	@echo "building golangci-lint (once, some minutes)"
+	cd tools/lint && GOFLAGS= $(GO) build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(TOOLS)/buf: tools/proto/go.mod tools/proto/go.sum
+	@mkdir -p $(TOOLS)
+	@echo "building buf and the protobuf generators (once, about a minute)"
+	cd tools/proto && GOFLAGS= $(GO) build -o $(CURDIR)/$(TOOLS)/ tool
+	@touch $@

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/parleymq/parley/plugin/driver"
+	pb "github.com/parleymq/parley/plugin/proto"
+)
+
+// messageToProto fills p with m. left is m's TimeLeft at this moment.
+func messageToProto(p *pb.Message, m *driver.Message, left time.Duration) {
+	p.Kind = uint32(m.Kind)
+	p.Exchange = m.Target.Exchange
+	p.Topic = m.Target.Topic
+	p.Server = m.Target.Server
+	p.Fanout = m.Target.Fanout
+	p.Priority = m.Priority
+	p.Format = uint32(m.Format)
+	p.ReplyTo = m.ReplyTo
+	p.CallId = m.CallID
+	p.UniqueId = m.UniqueID
+	p.MonitorTimeoutUs = toMicros(m.MonitorTimeout)
+	p.Context = m.Context
+	p.Body = m.Body
+	p.Failure = m.Failure
+	p.TimeLeftUs = toMicros(left)
+	p.Headers = m.Headers
+	p.Mandatory = m.Mandatory
+}
+
+// messageFromProto fills m with p, whose slices it takes over.
+func messageFromProto(m *driver.Message, p *pb.Message) {
+	m.Kind = driver.Kind(min(p.GetKind(), math.MaxUint8))
+	m.Target = driver.Target{Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer(), Fanout: p.GetFanout()}
+	m.Priority = p.GetPriority()
+	m.Format = driver.NotificationFormat(min(p.GetFormat(), math.MaxUint8))
+	m.ReplyTo = p.GetReplyTo()
+	m.CallID = p.GetCallId()
+	m.UniqueID = p.GetUniqueId()
+	m.MonitorTimeout = fromMicros(p.GetMonitorTimeoutUs())
+	m.Context = p.GetContext()
+	m.Body = p.GetBody()
+	m.Failure = p.GetFailure()
+	m.TimeLeft = fromMicros(p.GetTimeLeftUs())
+	m.Headers = p.GetHeaders()
+	m.Mandatory = p.GetMandatory()
+}
+
+// toMicros rounds up, so that a time that is left does not become "without limit".
+func toMicros(d time.Duration) uint64 {
+	if d <= 0 {
+		return 0
+	}
+	return uint64((d + time.Microsecond - 1) / time.Microsecond)
+}
+
+func fromMicros(us uint64) time.Duration {
+	if us > uint64(math.MaxInt64/time.Microsecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(us) * time.Microsecond
+}
+
+// checkText refuses texts that protobuf could not carry. Foreign JSON is bytes and free; the
+// names are strings.
+func checkText(m *driver.Message) error {
+	for _, s := range [...]string{m.Target.Exchange, m.Target.Topic, m.Target.Server, m.ReplyTo, m.CallID, m.UniqueID, m.Priority} {
+		if !utf8.ValidString(s) {
+			return driver.Errorf(driver.ReasonUnsupported, "a name of the %s message is not valid UTF-8", m.Kind)
+		}
+	}
+	for k, v := range m.Headers {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return driver.Errorf(driver.ReasonUnsupported, "header %q is not valid UTF-8", strings.ToValidUTF8(k, "?"))
+		}
+	}
+	return nil
+}
+
+func sourceToProto(s driver.Source) *pb.Source {
+	p := &pb.Source{
+		Kind: uint32(s.Kind), Settle: uint32(s.Settle),
+		Exchange: s.Target.Exchange, Topic: s.Target.Topic, Server: s.Target.Server,
+		ReplyName: s.ReplyName, Pool: s.Pool,
+	}
+	for _, n := range s.Notifications {
+		p.Notifications = append(p.Notifications, &pb.NotificationTopic{Exchange: n.Exchange, Topic: n.Topic, Priority: n.Priority})
+	}
+	return p
+}
+
+func sourceFromProto(p *pb.Source) driver.Source {
+	s := driver.Source{
+		Kind:   driver.SourceKind(min(p.GetKind(), math.MaxUint8)),
+		Settle: driver.Settle(min(p.GetSettle(), math.MaxUint8)),
+		Target: driver.Target{Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer()},
+
+		ReplyName: p.GetReplyName(), Pool: p.GetPool(),
+	}
+	for _, n := range p.GetNotifications() {
+		s.Notifications = append(s.Notifications, driver.NotificationTopic{Exchange: n.GetExchange(), Topic: n.GetTopic(), Priority: n.GetPriority()})
+	}
+	return s
+}
+
+func infoToProto(i driver.Info) *pb.DriverInfo {
+	p := &pb.DriverInfo{
+		Name: i.Name, Version: i.Version, Summary: i.Summary, Aliases: i.Aliases,
+		DefaultPort: uint32(max(i.DefaultPort, 0)),
+	}
+	for _, c := range i.Capabilities {
+		p.Capabilities = append(p.Capabilities, string(c))
+	}
+	for _, o := range i.Options {
+		p.Options = append(p.Options, &pb.OptionSpec{
+			Name: o.Name, Type: string(o.Type), DefaultValue: o.Default, Help: o.Help,
+			Secret: o.Secret, Choices: o.Choices, Min: o.Min, Max: o.Max, Renamed: o.Renamed,
+		})
+	}
+	return p
+}
+
+func infoFromProto(p *pb.DriverInfo) driver.Info {
+	i := driver.Info{
+		Name: p.GetName(), Version: p.GetVersion(), Summary: p.GetSummary(), Aliases: p.GetAliases(),
+		DefaultPort: int(min(p.GetDefaultPort(), math.MaxUint16)),
+	}
+	for _, c := range p.GetCapabilities() {
+		i.Capabilities = append(i.Capabilities, driver.Capability(c))
+	}
+	for _, o := range p.GetOptions() {
+		i.Options = append(i.Options, driver.OptionSpec{
+			Name: o.GetName(), Type: driver.OptionType(o.GetType()), Default: o.GetDefaultValue(), Help: o.GetHelp(),
+			Secret: o.GetSecret(), Choices: o.GetChoices(), Min: o.Min, Max: o.Max, Renamed: o.GetRenamed(),
+		})
+	}
+	return i
+}
+
+func openToProto(conn, epoch uint64, cfg driver.Config) *pb.OpenRequest {
+	p := &pb.OpenRequest{
+		Conn: conn, Epoch: epoch, Driver: cfg.Driver, Variant: cfg.Variant,
+		Options: cfg.Options, AppName: cfg.AppName,
+	}
+	if cfg.HasVirtualHost {
+		p.VirtualHost = &cfg.VirtualHost
+	}
+	for _, h := range cfg.Hosts {
+		b := &pb.BrokerHost{Name: h.Name, Port: uint32(h.Port)}
+		if h.HasUser {
+			b.User = &h.User
+		}
+		if h.HasPassword {
+			password := h.Password.Reveal()
+			b.Password = &password
+		}
+		p.Hosts = append(p.Hosts, b)
+	}
+	return p
+}
+
+func openFromProto(p *pb.OpenRequest) driver.Config {
+	cfg := driver.Config{
+		Driver: p.GetDriver(), Variant: p.GetVariant(),
+		VirtualHost: p.GetVirtualHost(), HasVirtualHost: p.VirtualHost != nil,
+		Options: p.GetOptions(), AppName: p.GetAppName(),
+	}
+	for _, b := range p.GetHosts() {
+		cfg.Hosts = append(cfg.Hosts, driver.Host{
+			Name: b.GetName(), Port: int(min(b.GetPort(), math.MaxUint16)),
+			User: b.GetUser(), HasUser: b.User != nil,
+			Password: driver.Secret(b.GetPassword()), HasPassword: b.Password != nil,
+		})
+	}
+	return cfg
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/parleymq/parley/plugin/driver"
+	pb "github.com/parleymq/parley/plugin/proto"
+)
+
+// listenStream is the host's end of a Listen stream.
+type listenStream = grpc.BidiStreamingClient[pb.ListenHostFrame, pb.ListenDriverFrame]
+
+// Listener is a driver's listener seen from the host. One goroutine reads deliveries, bounded
+// by the credit that Poll granted; one writes credit and outcomes.
+type Listener struct {
+	stream listenStream
+	cancel context.CancelFunc
+	epoch  uint64
+	settle driver.Settle
+
+	wake  chan struct{} // of capacity one: the writer has something to do
+	ready chan struct{} // of capacity one: Poll has something to look at
+	ended chan struct{} // closed when the reader has ended
+	loops sync.WaitGroup
+
+	stopped chan struct{} // closed when no more deliveries come
+
+	mu            sync.Mutex
+	buffered      []*driver.Delivery // received, not returned by Poll; guarded by mu
+	bufferedBytes int                // their sizes; guarded by mu
+	credit        int                // messages granted and not used; guarded by mu
+	bytes         int                // bytes granted and not used, may be negative; guarded by mu
+	newCredit     int                // granted and not written yet; guarded by mu
+	newBytes      int                // granted and not written yet; guarded by mu
+	outcomes      []*pb.Outcome      // not written yet; guarded by mu
+	stopping      bool               // Stop or Close was called; guarded by mu
+	stopSent      bool               // the driver was told to stop; guarded by mu
+	closing       bool               // Close was called; guarded by mu
+	wasStopped    bool               // stopped is closed; guarded by mu
+	failed        error              // why no more comes, after buffered; guarded by mu
+}
+
+var (
+	_ driver.Listener = (*Listener)(nil)
+	_ driver.Stopper  = (*Listener)(nil)
+)
+
+// openListener opens the stream and waits until the broker listens, or ctx ends.
+func openListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, error) {
+	streamCtx, cancel := context.WithCancel(c.sender.stream.Context())
+	stop := context.AfterFunc(ctx, cancel) // only until the stream is up
+	l, err := dialListener(streamCtx, c, src)
+	if err == nil && !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		stop()
+		cancel()
+		if cerr := ctx.Err(); cerr != nil {
+			return nil, cerr
+		}
+		return nil, err
+	}
+	l.cancel = cancel
+	l.loops.Add(2)
+	go l.readLoop()
+	go l.writeLoop()
+	return l, nil
+}
+
+func dialListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, error) {
+	stream, err := c.peer.client.Listen(ctx)
+	if err != nil {
+		return nil, FromGRPC(err)
+	}
+	first := &pb.ListenHostFrame{Epoch: c.peer.epoch, Conn: c.id, Source: sourceToProto(src)}
+	if err := stream.Send(first); err != nil {
+		_, err = stream.Recv() // the status says why
+		return nil, FromGRPC(err)
+	}
+	frame, err := stream.Recv()
+	if err != nil {
+		return nil, FromGRPC(err)
+	}
+	if frame.GetEpoch() != c.peer.epoch || !frame.GetListening() {
+		return nil, protocolError("the first frame of a listener is not its greeting")
+	}
+	return &Listener{
+		stream: stream, epoch: c.peer.epoch, settle: src.Settle,
+		wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
+		stopped: make(chan struct{}),
+	}, nil
+}
+
+// Poll implements driver.Listener.
+func (l *Listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error) {
+	for {
+		ds, err := l.take(max)
+		if ds != nil || err != nil {
+			return ds, err
+		}
+		select {
+		case <-l.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// take returns what is buffered, or grants credit for what Poll wants.
+func (l *Listener) take(max int) ([]*driver.Delivery, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(max, len(l.buffered))
+	if n == 0 {
+		if l.failed != nil {
+			return nil, l.failed
+		}
+		l.grantLocked(max)
+		return nil, nil
+	}
+	ds := slices.Clone(l.buffered[:n])
+	for _, d := range ds {
+		l.bufferedBytes -= d.Size()
+	}
+	l.buffered = slices.Delete(l.buffered, 0, n)
+	// What was taken is about to be worked on: ask for no more than max in all.
+	l.grantLocked(max - n)
+	return ds, nil
+}
+
+// grantLocked raises the credit so that at most max messages are under way. Small additions
+// wait until half of it is used, so that a busy listener is not answered message by message.
+func (l *Listener) grantLocked(max int) {
+	if l.stopping || l.failed != nil {
+		return
+	}
+	if want := max - l.credit - len(l.buffered); want > 0 && l.credit <= max/2 {
+		l.credit += want
+		l.newCredit += want
+	}
+	if want := listenWindowBytes - l.bytes - l.bufferedBytes; want >= listenWindowBytes/2 {
+		l.bytes += want
+		l.newBytes += want
+	}
+	if l.newCredit > 0 || l.newBytes > 0 {
+		notify(l.wake)
+	}
+}
+
+// notify wakes the one reader of a channel of capacity one.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Done implements driver.Listener. Outcomes are written behind; the broker gives again what
+// it did not hear of (DONE-2).
+func (l *Listener) Done(_ context.Context, outcomes []driver.Outcome) error {
+	l.mu.Lock()
+	for _, o := range outcomes {
+		l.addOutcomeLocked(o)
+	}
+	l.mu.Unlock()
+	notify(l.wake)
+	return nil
+}
+
+// addOutcomeLocked extends the last run or starts one.
+func (l *Listener) addOutcomeLocked(o driver.Outcome) {
+	if o.Token == 0 {
+		return
+	}
+	if n := len(l.outcomes); n > 0 {
+		last := l.outcomes[n-1]
+		if last.Result == uint32(o.Result) && last.Token+last.Count == o.Token {
+			last.Count++
+			return
+		}
+	}
+	l.outcomes = append(l.outcomes, &pb.Outcome{Token: o.Token, Count: 1, Result: uint32(o.Result)})
+}
+
+// Stop implements driver.Stopper: the driver ends the stream after the last delivery. With
+// SettleOnDone the stream stays for outcomes, and the driver gives back what it still holds.
+func (l *Listener) Stop(ctx context.Context) error {
+	l.mu.Lock()
+	l.stopping = true
+	l.mu.Unlock()
+	notify(l.wake)
+	select {
+	case <-l.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close implements driver.Listener.
+func (l *Listener) Close(ctx context.Context) error {
+	l.mu.Lock()
+	l.stopping, l.closing = true, true
+	l.mu.Unlock()
+	notify(l.wake)
+	var err error
+	select {
+	case <-l.ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	l.Abandon()
+	return err
+}
+
+// Abandon ends the stream at once; it returns when its goroutines have ended.
+func (l *Listener) Abandon() {
+	l.cancel()
+	l.loops.Wait()
+}
+
+// writeLoop writes credit and outcomes, and at last the wish to close.
+func (l *Listener) writeLoop() {
+	defer l.loops.Done()
+	for {
+		select {
+		case <-l.wake:
+		case <-l.ended:
+			return
+		}
+		frame := l.nextFrame()
+		if frame == nil {
+			continue
+		}
+		if err := l.stream.Send(frame); err != nil {
+			return // readLoop learns why
+		}
+		if frame.GetClose() {
+			_ = l.stream.CloseSend() // cannot fail on a live stream, and a dead one is readLoop's
+			return
+		}
+	}
+}
+
+// nextFrame collects what is to be said, nil for nothing.
+func (l *Listener) nextFrame() *pb.ListenHostFrame {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	frame := &pb.ListenHostFrame{
+		Epoch: l.epoch, CreditMessages: uint32(l.newCredit), CreditBytes: uint64(l.newBytes),
+		Outcomes: l.outcomes, Close: l.closing,
+	}
+	if l.stopping && !l.stopSent {
+		frame.Stop, l.stopSent = true, true
+	}
+	l.newCredit, l.newBytes, l.outcomes = 0, 0, nil
+	if frame.CreditMessages == 0 && frame.CreditBytes == 0 && frame.Outcomes == nil && !frame.Stop && !frame.Close {
+		return nil
+	}
+	return frame
+}
+
+// readLoop takes in deliveries until the stream ends.
+func (l *Listener) readLoop() {
+	defer l.loops.Done()
+	defer close(l.ended)
+	for {
+		frame, err := l.stream.Recv()
+		if err == nil {
+			err = l.receive(frame)
+		}
+		if err != nil {
+			l.fail(err)
+			return
+		}
+	}
+}
+
+// receive checks a frame against the credit and hands it to Poll.
+func (l *Listener) receive(frame *pb.ListenDriverFrame) error {
+	if frame.GetEpoch() != l.epoch {
+		return protocolError("deliveries of epoch %d came in epoch %d", frame.GetEpoch(), l.epoch)
+	}
+	in := frame.GetDeliveries()
+	batch := make([]driver.Delivery, len(in))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(in) > l.credit {
+		return protocolError("%d deliveries came on a credit of %d", len(in), l.credit)
+	}
+	l.credit -= len(in)
+	for i, p := range in {
+		d := &batch[i]
+		messageFromProto(&d.Message, p.GetMessage())
+		d.Token, d.Redelivered = p.GetToken(), p.GetRedelivered()
+		size := d.Size()
+		l.bytes -= size
+		l.bufferedBytes += size
+		l.buffered = append(l.buffered, d)
+	}
+	if frame.GetStopped() && !l.wasStopped {
+		l.wasStopped = true
+		close(l.stopped)
+		l.failed = errListenerStopped()
+	}
+	if len(in) > 0 || frame.GetStopped() {
+		notify(l.ready)
+	}
+	return nil
+}
+
+func errListenerStopped() error {
+	return driver.Errorf(driver.ReasonClosed, "the listener was stopped")
+}
+
+// fail ends the listener: what is buffered is still returned, then the cause.
+func (l *Listener) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.wasStopped:
+	case l.stopping && errors.Is(err, io.EOF):
+		l.failed = errListenerStopped()
+	default:
+		l.failed = gone(driver.AsError(FromGRPC(err)))
+	}
+	if !l.wasStopped {
+		l.wasStopped = true
+		close(l.stopped)
+	}
+	notify(l.ready)
+}

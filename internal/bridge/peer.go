@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+
+	"github.com/parleymq/parley/plugin/driver"
+	pb "github.com/parleymq/parley/plugin/proto"
+)
+
+// Peer is a driver process seen from the host: one life of one process.
+type Peer struct {
+	client pb.DriverClient
+	epoch  uint64
+	limits Limits
+	info   driver.Info
+	sdk    string
+	logger *slog.Logger
+
+	lastConn atomic.Uint64
+
+	mu      sync.Mutex
+	reports map[uint64]func(driver.State) // by connection; guarded by mu
+}
+
+// HelloOptions is what the host says first.
+type HelloOptions struct {
+	HostVersion string
+	Epoch       uint64 // not 0
+	Limits      Limits
+	LogLevel    slog.Level
+	Logger      *slog.Logger
+}
+
+// Hello greets the driver behind cc: it checks versions and agrees on limits.
+func Hello(ctx context.Context, cc grpc.ClientConnInterface, o HelloOptions) (*Peer, error) {
+	limits := o.Limits.withDefaults()
+	client := pb.NewDriverClient(cc)
+	resp, err := client.Hello(ctx, &pb.HelloRequest{
+		ProtocolMajors: []uint32{ProtocolMajor},
+		HostVersion:    o.HostVersion,
+		Limits:         limits.toProto(),
+		Epoch:          o.Epoch,
+		LogLevel:       int32(o.LogLevel),
+	})
+	if err != nil {
+		return nil, FromGRPC(err)
+	}
+	if got := resp.GetProtocolMajor(); got != ProtocolMajor {
+		return nil, protocolError("the driver speaks protocol %d, this host speaks %d", got, ProtocolMajor).
+			WithHint("%s", olderSide(got))
+	}
+	info := infoFromProto(resp.GetInfo())
+	if info.Name == "" {
+		return nil, protocolError("the driver did not tell its name")
+	}
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Peer{
+		client: client, epoch: o.Epoch, limits: limits.agree(resp.GetLimits()),
+		info: info, sdk: resp.GetSdkVersion(), logger: logger,
+		reports: make(map[uint64]func(driver.State)),
+	}, nil
+}
+
+func olderSide(major uint32) string {
+	if major < ProtocolMajor {
+		return "the driver is older: build it with a newer SDK"
+	}
+	return "the application is older: build it with a newer Parley"
+}
+
+// Info is what the driver said of itself.
+func (p *Peer) Info() driver.Info { return p.info }
+
+// SDKVersion is the version of the SDK the driver was built with.
+func (p *Peer) SDKVersion() string { return p.sdk }
+
+// Limits are those agreed on.
+func (p *Peer) Limits() Limits { return p.limits }
+
+// Open opens a connection. Its states come by the session and go to cfg.Report.
+func (p *Peer) Open(ctx context.Context, cfg driver.Config) (*Conn, error) {
+	c := &Conn{peer: p, id: p.lastConn.Add(1)}
+	p.setReport(c.id, cfg.Report)
+	if _, err := p.client.Open(ctx, openToProto(c.id, p.epoch, cfg)); err != nil {
+		p.setReport(c.id, nil)
+		return nil, FromGRPC(err)
+	}
+	if err := c.start(); err != nil {
+		p.setReport(c.id, nil)
+		return nil, err
+	}
+	return c, nil
+}
+
+// setReport registers who takes the states of a connection, or forgets it for nil.
+func (p *Peer) setReport(conn uint64, report func(driver.State)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if report == nil {
+		delete(p.reports, conn)
+		return
+	}
+	p.reports[conn] = report
+}
+
+// report hands a state of the session to its connection.
+func (p *Peer) report(s *pb.ConnState) {
+	p.mu.Lock()
+	report := p.reports[s.GetConn()]
+	p.mu.Unlock()
+	if report != nil {
+		report(driver.State{
+			Phase: driver.Phase(min(s.GetPhase(), math.MaxUint8)),
+			Host:  clip(s.GetHost()), Err: StatusFromProto(s.GetError()),
+		})
+	}
+}
+
+// Drain closes all connections in the driver.
+func (p *Peer) Drain(ctx context.Context) error {
+	_, err := p.client.Drain(ctx, &pb.DrainRequest{Epoch: p.epoch})
+	return FromGRPC(err)
+}

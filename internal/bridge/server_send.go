@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/parleymq/parley/plugin/driver"
+	pb "github.com/parleymq/parley/plugin/proto"
+)
+
+// Send implements the service: it feeds the driver with what comes and returns results as
+// they become known.
+func (s *Server) Send(stream pb.Driver_SendServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	sc, err := s.conn(first.GetEpoch(), first.GetConn())
+	if err != nil {
+		return ToGRPC(err)
+	}
+	// Sends end with the stream (the host is gone) and with the connection.
+	ctx, cancel := context.WithCancel(stream.Context())
+	stop := context.AfterFunc(sc.ctx, cancel)
+	defer stop()
+	f := &sendFeed{
+		server: s, stream: stream, epoch: first.GetEpoch(), ctx: ctx,
+		wake: make(chan struct{}, 1), frames: make(map[uint64]*sentFrame),
+		async: asyncSender(sc.conn), limit: s.agreed().MaxSendsInFlight,
+	}
+	var writer sync.WaitGroup
+	writer.Go(f.writeResults)
+	err = f.read(first)
+	cancel() // what the driver still holds fails now, and reports it to nobody
+	writer.Wait()
+	f.calls.Wait()
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return ToGRPC(err)
+}
+
+// sendFeed is one Send stream on the driver's side.
+type sendFeed struct {
+	server *Server
+	stream pb.Driver_SendServer
+	epoch  uint64
+	ctx    context.Context // of this stream, not of a call
+	async  driver.AsyncSender
+	limit  int
+	wake   chan struct{} // of capacity one: a result is there
+	calls  sync.WaitGroup
+
+	mu       sync.Mutex
+	accepted []*pb.Range           // guarded by mu
+	failed   []*pb.SendFailure     // guarded by mu
+	frames   map[uint64]*sentFrame // by first number, until the last result; guarded by mu
+	next     uint64                // the number the next message must have; used by read alone
+	inFlight int                   // messages without a result; guarded by mu
+}
+
+// sentFrame is the messages of one frame on their way through the driver.
+type sentFrame struct {
+	first     uint64
+	count     int
+	left      int // without a result; guarded by sendFeed.mu
+	cancelled int // nobody waits for them; guarded by sendFeed.mu
+	cancel    context.CancelFunc
+}
+
+// read takes frames until the stream ends.
+func (f *sendFeed) read(frame *pb.SendHostFrame) error {
+	f.next = 1
+	for {
+		if frame.GetEpoch() != f.epoch {
+			return protocolError("a send of epoch %d came in epoch %d", frame.GetEpoch(), f.epoch)
+		}
+		for _, number := range frame.GetCancel() {
+			f.cancelMessage(number)
+		}
+		if err := f.take(frame); err != nil {
+			return err
+		}
+		var err error
+		if frame, err = f.stream.Recv(); err != nil {
+			return err
+		}
+	}
+}
+
+// take hands the messages of a frame to the driver.
+func (f *sendFeed) take(frame *pb.SendHostFrame) error {
+	in := frame.GetMessages()
+	if len(in) == 0 {
+		return nil
+	}
+	if frame.GetFirst() != f.next {
+		return protocolError("message %d came where %d was expected", frame.GetFirst(), f.next)
+	}
+	f.next += uint64(len(in))
+	messages := make([]driver.Message, len(in))
+	batch := make([]*driver.Message, len(in))
+	for i, p := range in {
+		messageFromProto(&messages[i], p)
+		batch[i] = &messages[i]
+	}
+	ctx, cancel := context.WithCancel(f.ctx)
+	sent := &sentFrame{first: frame.GetFirst(), count: len(in), left: len(in), cancel: cancel}
+	f.mu.Lock()
+	f.inFlight += len(in)
+	over := f.inFlight > f.limit
+	f.frames[sent.first] = sent
+	f.mu.Unlock()
+	if over {
+		cancel()
+		return protocolError("more than %d messages without a result", f.limit)
+	}
+	f.calls.Add(len(in))
+	f.dispatch(ctx, sent, batch)
+	return nil
+}
+
+// dispatch calls the driver. A panic fails the messages that have no result yet.
+func (f *sendFeed) dispatch(ctx context.Context, sent *sentFrame, batch []*driver.Message) {
+	results := make([]bool, len(batch)) // guarded by mu: a driver may report twice by mistake
+	done := func(i int, err error) { f.result(sent, results, i, err) }
+	defer func() {
+		var err error
+		f.server.recoverTo("Send", &err)
+		if err == nil {
+			return
+		}
+		bug := FromGRPC(err)
+		if e, ok := errors.AsType[*driver.Error](bug); ok {
+			e.InDoubt = true
+		}
+		for i := range batch {
+			done(i, bug)
+		}
+	}()
+	f.async.SendAsync(ctx, batch, done)
+}
+
+// result queues what became of a message.
+func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error) {
+	f.mu.Lock()
+	if i < 0 || i >= len(results) || results[i] {
+		f.mu.Unlock()
+		f.server.logger.Error("driver reported a message twice or out of range (ASYNC-1)", "index", i)
+		return
+	}
+	results[i] = true
+	f.inFlight--
+	if sent.left--; sent.left == 0 {
+		delete(f.frames, sent.first)
+	}
+	last := sent.left == 0
+	number := sent.first + uint64(i)
+	if err == nil {
+		f.acceptLocked(number)
+	} else {
+		f.failed = append(f.failed, &pb.SendFailure{Number: number, Error: StatusToProto(err)})
+	}
+	f.mu.Unlock()
+	if last {
+		sent.cancel()
+	}
+	notify(f.wake)
+	f.calls.Done()
+}
+
+// acceptLocked extends the last run or starts one.
+func (f *sendFeed) acceptLocked(number uint64) {
+	if n := len(f.accepted); n > 0 {
+		if last := f.accepted[n-1]; last.First+last.Count == number {
+			last.Count++
+			return
+		}
+	}
+	f.accepted = append(f.accepted, &pb.Range{First: number, Count: 1})
+}
+
+// cancelMessage withdraws a message. The driver is told by the ctx of its frame, once nobody
+// waits for any message of that frame; a frame of many is bounded by their times left.
+func (f *sendFeed) cancelMessage(number uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, sent := range f.frames {
+		if number < sent.first || number >= sent.first+uint64(sent.count) {
+			continue
+		}
+		if sent.cancelled++; sent.cancelled >= sent.count {
+			sent.cancel()
+		}
+		return
+	}
+}
+
+// writeResults writes results until the stream's context ends.
+func (f *sendFeed) writeResults() {
+	for {
+		select {
+		case <-f.wake:
+		case <-f.ctx.Done():
+			return
+		}
+		f.mu.Lock()
+		out := &pb.SendDriverFrame{Epoch: f.epoch, Accepted: f.accepted, Failed: f.failed}
+		f.accepted, f.failed = nil, nil
+		f.mu.Unlock()
+		if len(out.Accepted) == 0 && len(out.Failed) == 0 {
+			continue
+		}
+		if err := f.stream.Send(out); err != nil {
+			return // the reader ends on the same
+		}
+	}
+}

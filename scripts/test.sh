@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Everything CI runs, in the order in which a mistake is cheapest to find. Nothing is left
+# out in silence: what could not be proven is printed at the end, and fails the run unless
+# PARLEY_TEST_OPTIONAL=1 says that it may.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+begin=$SECONDS
+
+step() {
+	local t=$SECONDS
+	echo "== $1"
+	shift
+	"$@"
+	echo "   $((SECONDS - t)) s"
+}
+
+tests() {
+	# -v would bury the failures; the log keeps the lines that say what was not proven.
+	go test -race -timeout 15m -count=1 -json ./... >"$log" || {
+		go run ./internal/testlog <"$log"
+		return 1
+	}
+	go run ./internal/testlog <"$log"
+}
+
+step "peers: RabbitMQ and Python oslo.messaging" internal/peertest/install.sh
+step "build" make --no-print-directory build
+step "generated code" make --no-print-directory proto-check
+step "lint" make --no-print-directory lint
+step "tests with the race detector" tests
+step "fuzz targets, ${FUZZTIME:-5s} each" scripts/fuzz.sh "${FUZZTIME:-5s}"
+step "demo" make --no-print-directory demo
+echo "all of it in $((SECONDS - begin)) s"

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/parleymq/parley/internal/bridge"
+	"github.com/parleymq/parley/internal/version"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// ServeOptions tune Serve; nil means the defaults.
+type ServeOptions struct {
+	// MaxFrameBytes is the largest message the driver takes, 16 MiB if zero. The application
+	// has a limit of its own; the smaller counts.
+	MaxFrameBytes int
+}
+
+const (
+	// drainTimeout bounds closing the connections before the process ends.
+	drainTimeout = 5 * time.Second
+	// sessionGrace is how long a process lives without a session: before the first, in case
+	// the host died meanwhile, and after one ended.
+	sessionGrace = 30 * time.Second
+)
+
+// Serve runs d as this process and does not return: it ends the process, with status 0 when
+// the application let it go or is gone, 1 when it was started by hand, 2 for wrong usage.
+//
+// Standard output belongs to the handshake and standard error to log records; a driver that
+// prints to either does no harm, and what it printed appears in the application's log.
+func Serve(d driver.Driver, opts *ServeOptions) {
+	os.Exit(run(d, opts, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is Serve with its surroundings given.
+func run(d driver.Driver, opts *ServeOptions, args []string, stdout, stderr io.Writer) int {
+	if opts == nil {
+		opts = &ServeOptions{}
+	}
+	if len(args) > 0 {
+		return command(d.Describe(), args, stdout, stderr)
+	}
+	handshake := bridge.Handshake()
+	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
+		printUsage(d.Describe(), stderr)
+		return 1
+	}
+	return serve(d, opts, handshake)
+}
+
+func serve(d driver.Driver, opts *ServeOptions, handshake plugin.HandshakeConfig) int {
+	level := new(slog.LevelVar)
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	limits := bridge.Limits{MaxFrameBytes: opts.MaxFrameBytes}
+	life := newLifeline(logger)
+	server := bridge.NewServer(d, bridge.ServerConfig{
+		SDKVersion: version.Number, Limits: limits, Logger: logger, Level: level,
+		SessionStarted: life.sessionStarted, SessionEnded: life.sessionEnded,
+	})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		plugin.Serve(&plugin.ServeConfig{
+			HandshakeConfig:  handshake,
+			VersionedPlugins: bridge.Plugins(server),
+			GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
+				return grpc.NewServer(append(o, bridge.ServerOptions(limits)...)...)
+			},
+			// Its records say nothing that ours do not.
+			Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: os.Stderr, JSONFormat: true}),
+		})
+	}()
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	select {
+	case <-served: // the host said Shutdown
+	case <-term:
+		logger.Info("SIGTERM: closing connections")
+	case <-life.over():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := server.CloseAll(ctx); err != nil {
+		logger.Warn("closing connections failed", "err", err.Error())
+	}
+	return 0
+}
+
+func command(info driver.Info, args []string, stdout, stderr io.Writer) int {
+	switch {
+	case len(args) == 1 && args[0] == "describe":
+		if err := printDescription(info, stdout); err != nil {
+			fmt.Fprintln(stderr, err)
+			return 1
+		}
+		return 0
+	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help"):
+		printUsage(info, stdout)
+		return 0
+	default:
+		fmt.Fprintf(stderr, "unknown arguments %q\n\n", args)
+		printUsage(info, stderr)
+		return 2
+	}
+}
