@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command worker is one process of a contender in the comparison. The bench command starts it
+// and speaks with it in JSON lines; by hand it is of no use.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/parleymq/parley/internal/bench"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, in io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(in)
+	if !lines.Scan() {
+		return errors.New("no setup on standard input")
+	}
+	var s bench.Setup
+	if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
+		return err
+	}
+	answer := json.NewEncoder(out)
+	ready := func() { _ = answer.Encode(map[string]bool{"ready": true}) } // the parent notices a broken pipe
+	switch s.Role {
+	case "raw-server":
+		return bench.RawServer(untilEOF(ctx, lines), s, ready)
+	case "parley-server":
+		return bench.ParleyServer(untilEOF(ctx, lines), s, ready)
+	case "raw-client":
+		c, err := bench.NewRawClient(s)
+		if err != nil {
+			return err
+		}
+		ready()
+		return errors.Join(serve(ctx, lines, answer, c.Call), c.Close())
+	case "parley-client":
+		c, err := bench.NewParleyClient(ctx, s)
+		if err != nil {
+			return err
+		}
+		ready()
+		err = serve(ctx, lines, answer, c.Call)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return errors.Join(err, c.Close(stop))
+	default:
+		return fmt.Errorf("unknown role %q", s.Role)
+	}
+}
+
+// untilEOF ends with ctx or when the parent closes our standard input.
+func untilEOF(ctx context.Context, lines *bufio.Scanner) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { // ends with the process at the latest
+		for lines.Scan() { //nolint:revive // a server gets no further lines
+		}
+		cancel()
+	}()
+	return ctx
+}
+
+// serve makes the calls that each line asks for.
+func serve(ctx context.Context, lines *bufio.Scanner, answer *json.Encoder, call func(context.Context) error) error {
+	for lines.Scan() {
+		var load bench.Load
+		if err := json.Unmarshal(lines.Bytes(), &load); err != nil {
+			return err
+		}
+		if err := answer.Encode(bench.Run(ctx, load, call)); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}

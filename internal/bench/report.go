@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Measurement is one run of one contender.
+type Measurement struct {
+	Contender string  `json:"contender"`
+	Load      Load    `json:"load"`
+	Result    Result  `json:"result"`
+	CPU       float64 `json:"cpu_seconds"`        // of the contender's processes
+	BrokerCPU float64 `json:"broker_cpu_seconds"` // of the broker meanwhile
+}
+
+// Report holds all measurements in the order they were made.
+type Report struct {
+	Measurements []Measurement `json:"measurements"`
+}
+
+// Add appends a measurement.
+func (r *Report) Add(m Measurement) { r.Measurements = append(r.Measurements, m) }
+
+// of returns the measurements of a contender at a load, round by round.
+func (r *Report) of(contender string, inFlight int) []Measurement {
+	var all []Measurement
+	for _, m := range r.Measurements {
+		if m.Contender == contender && m.Load.InFlight == inFlight {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// contenders returns the names in the order of their first measurement.
+func (r *Report) contenders() []string {
+	var names []string
+	for _, m := range r.Measurements {
+		if !slices.Contains(names, m.Contender) {
+			names = append(names, m.Contender)
+		}
+	}
+	return names
+}
+
+// Print writes the table of one load: medians, and the median of the rounds' ratios to Parley
+// with their spread.
+func (r *Report) Print(w io.Writer, inFlight int) {
+	_, _ = fmt.Fprintf(w, "\n%d in flight\n", inFlight)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(tw, "contender\tcalls/s\tp50 us\tp99 us\tCPU s/1000\tbroker s/1000\terrors\tparley is, rate\tparley is, p50\t")
+	parley := r.of("parley", inFlight)
+	for _, name := range r.contenders() {
+		ms := r.of(name, inFlight)
+		errors := 0
+		for _, m := range ms {
+			errors += m.Result.Errors
+		}
+		_, _ = fmt.Fprintf(tw, "%s\t%.0f\t%.0f\t%.0f\t%.3f\t%.3f\t%d\t%s\t%s\t\n", name,
+			median(ms, func(m Measurement) float64 { return m.Result.PerSecond() }),
+			median(ms, func(m Measurement) float64 { return m.Result.P50 }),
+			median(ms, func(m Measurement) float64 { return m.Result.P99 }),
+			median(ms, func(m Measurement) float64 { return 1000 * m.CPU / float64(m.Result.Calls) }),
+			median(ms, func(m Measurement) float64 { return 1000 * m.BrokerCPU / float64(m.Result.Calls) }),
+			errors,
+			ratios(parley, ms, func(m Measurement) float64 { return m.Result.PerSecond() }),
+			ratios(parley, ms, func(m Measurement) float64 { return m.Result.P50 }))
+	}
+	_ = tw.Flush() // writes to the same place as everything else
+	for _, m := range r.Measurements {
+		if m.Load.InFlight == inFlight && m.Result.Error != "" {
+			_, _ = fmt.Fprintf(w, "  %s: first error: %s\n", m.Contender, strings.SplitN(m.Result.Error, "\n", 2)[0])
+		}
+	}
+}
+
+func median(ms []Measurement, of func(Measurement) float64) float64 {
+	if len(ms) == 0 {
+		return 0
+	}
+	values := make([]float64, len(ms))
+	for i, m := range ms {
+		values[i] = of(m)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// ratios compares round by round, since the machine's speed drifts.
+func ratios(a, b []Measurement, of func(Measurement) float64) string {
+	n := min(len(a), len(b))
+	if n == 0 {
+		return "-"
+	}
+	values := make([]float64, n)
+	for i := range n {
+		values[i] = of(a[i]) / of(b[i])
+	}
+	slices.Sort(values)
+	return fmt.Sprintf("%.2fx (%.2f-%.2f)", values[n/2], values[0], values[n-1])
+}

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleymq/parley/internal/bridge"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// replayWait is how long sends wait, after a restart, for the listeners to be back: a message
+// sent before its own application listens again could find nobody.
+const replayWait = 2 * time.Second
+
+// goneWait is how long after a broken stream the process's end is expected.
+const goneWait = 500 * time.Millisecond
+
+// openTimeout bounds the Open of a connection in a process that was started again.
+const openTimeout = 10 * time.Second
+
+// Conn is a connection that outlives driver processes. It implements driver.Conn. What was
+// queued when a process ended goes to the next one; what was written without a result is in
+// doubt, and its sender decides.
+type Conn struct {
+	super  *supervisor
+	cfg    driver.Config
+	info   driver.Info
+	logger *slog.Logger
+
+	ctx    context.Context // ends with Close: the life of the Conn's own goroutines
+	cancel context.CancelFunc
+	loops  sync.WaitGroup
+
+	current atomic.Pointer[bridge.Conn] // nil while there is none to send on
+
+	mu        sync.Mutex
+	life      *connLife              // guarded by mu
+	lives     uint64                 // counts connLife; guarded by mu
+	listeners map[*Listener]struct{} // guarded by mu
+	closed    bool                   // guarded by mu
+	changed   chan struct{}          // closed and replaced at each change; guarded by mu
+}
+
+// connLife is a connection in one process.
+type connLife struct {
+	number uint64
+	conn   *bridge.Conn
+	gone   <-chan struct{} // closed when the process is gone
+}
+
+var (
+	_ driver.Conn        = (*Conn)(nil)
+	_ driver.AsyncSender = (*Conn)(nil)
+	_ driver.Pinger      = (*Conn)(nil)
+)
+
+// openConn opens a connection in the supervisor's process and keeps it open.
+func openConn(ctx context.Context, s *supervisor, cfg driver.Config) (*Conn, error) {
+	p, err := s.process(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	info := p.peer.Info()
+	if cfg.Options, err = driver.ValidateOptions(info.Options, cfg.Options); err != nil {
+		return nil, err
+	}
+	c := &Conn{
+		super: s, cfg: cfg, info: info, logger: s.logger,
+		listeners: make(map[*Listener]struct{}), changed: make(chan struct{}),
+	}
+	if c.cfg.Report == nil {
+		c.cfg.Report = func(driver.State) {}
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	conn, err := p.peer.Open(ctx, c.cfg)
+	if err != nil {
+		c.cancel()
+		return nil, p.explain(err)
+	}
+	life := c.begin(p, conn)
+	c.current.Store(conn)
+	c.loops.Go(func() { c.maintain(life) })
+	return c, nil
+}
+
+// Info is what the driver said of itself.
+func (c *Conn) Info() driver.Info { return c.info }
+
+// begin records a new life.
+func (c *Conn) begin(p *process, conn *bridge.Conn) *connLife {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lives++
+	c.life = &connLife{number: c.lives, conn: conn, gone: p.gone}
+	c.changedLocked()
+	return c.life
+}
+
+func (c *Conn) changedLocked() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// maintain is the Conn's goroutine: it waits for the end of a life and makes the next.
+func (c *Conn) maintain(life *connLife) {
+	for {
+		select {
+		case <-life.gone:
+		case <-life.conn.Broken():
+			c.awaitGone(life)
+		case <-c.ctx.Done():
+			return
+		}
+		if c.isClosed() {
+			return // Close ends the life itself
+		}
+		c.end(life)
+		var err error
+		if life, err = c.reopen(); err != nil {
+			return // closed meanwhile
+		}
+		c.replay(life)
+		c.current.Store(life.conn)
+		c.mu.Lock()
+		c.changedLocked()
+		c.mu.Unlock()
+	}
+}
+
+// awaitGone gives the end of a process a moment to be noticed: usually that is why a stream
+// broke. Otherwise the connection is opened again in the process that is still there.
+func (c *Conn) awaitGone(life *connLife) {
+	timer := time.NewTimer(goneWait)
+	defer timer.Stop()
+	select {
+	case <-life.gone:
+	case <-timer.C:
+	case <-c.ctx.Done():
+	}
+}
+
+// end takes a life out of use; its messages get their results.
+func (c *Conn) end(life *connLife) {
+	defer life.conn.Abandon()
+	c.current.Store(nil)
+	c.mu.Lock()
+	c.life = nil
+	c.changedLocked()
+	c.mu.Unlock()
+	c.cfg.Report(driver.State{Phase: driver.Connecting, Err: driver.Errorf(driver.ReasonDriverGone, "the driver process ended and is started again")})
+}
+
+// reopen opens the connection in the next process, as often as it takes.
+func (c *Conn) reopen() (*connLife, error) {
+	for {
+		p, err := c.super.process(c.ctx, false)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, openTimeout)
+		conn, err := p.peer.Open(ctx, c.cfg)
+		cancel()
+		if err == nil {
+			return c.begin(p, conn), nil
+		}
+		if c.ctx.Err() != nil {
+			return nil, c.ctx.Err()
+		}
+		c.logger.Error("opening a connection again failed", "err", err.Error())
+		if !c.super.pause(c.ctx, time.Second) {
+			return nil, c.ctx.Err()
+		}
+	}
+}
+
+// replay listens again to every source, and waits a moment for it.
+func (c *Conn) replay(life *connLife) {
+	c.mu.Lock()
+	var all []*Listener
+	for l := range c.listeners {
+		all = append(all, l)
+	}
+	c.mu.Unlock()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, l := range all {
+		wg.Add(1)
+		c.loops.Go(func() { l.relisten(life, wg.Done) })
+	}
+	c.loops.Go(func() { wg.Wait(); close(done) }) // each relisten ends with its life or the Conn
+	timer := time.NewTimer(replayWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-life.gone:
+	case <-c.ctx.Done():
+	}
+}
+
+// await returns the connection to send on, as soon as there is one other than not.
+func (c *Conn) await(ctx context.Context, not *bridge.Conn) (*bridge.Conn, error) {
+	for {
+		c.mu.Lock()
+		changed, closed := c.changed, c.closed
+		c.mu.Unlock()
+		if closed {
+			return nil, errConnClosed()
+		}
+		if conn := c.current.Load(); conn != nil && conn != not {
+			return conn, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, c.super.notRunning(ctx, c.super.cause())
+		}
+	}
+}
+
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+func errConnClosed() error {
+	return driver.Errorf(driver.ReasonClosed, "the transport is closed")
+}
+
+// Send implements driver.Conn.
+func (c *Conn) Send(ctx context.Context, batch []*driver.Message) error {
+	return bridge.SendAndWait(ctx, c, batch)
+}
+
+// SendAsync implements driver.AsyncSender. A message that did not leave before its process
+// ended is sent by the next one.
+func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
+	conn := c.current.Load()
+	if conn == nil {
+		for i, m := range batch {
+			c.sendLater(ctx, nil, m, func(err error) { done(i, err) })
+		}
+		return
+	}
+	sent := time.Now()
+	conn.SendAsync(ctx, batch, func(i int, err error) {
+		if err == nil || !unsent(err) || ctx.Err() != nil {
+			done(i, err)
+			return
+		}
+		m := *batch[i]
+		if !age(&m, time.Since(sent)) {
+			done(i, expired(&m))
+			return
+		}
+		c.sendLater(ctx, conn, &m, func(err error) { done(i, err) })
+	})
+}
+
+// unsent reports whether the message stayed on this side of a process that ended.
+func unsent(err error) bool {
+	e := driver.AsError(err)
+	return e.Reason == driver.ReasonDriverGone && !e.InDoubt
+}
+
+// age takes time off what a message has left and reports whether there is any.
+func age(m *driver.Message, by time.Duration) bool {
+	if m.TimeLeft <= 0 {
+		return true
+	}
+	m.TimeLeft -= by
+	return m.TimeLeft > 0
+}
+
+func expired(m *driver.Message) error {
+	return driver.Errorf(driver.ReasonExpired, "the %s message waited for the driver longer than its time", m.Kind)
+}
+
+// sendLater waits, on a goroutine of its own, for a connection other than the one that failed.
+// There is one for each caller that waits, which has a goroutine anyway.
+func (c *Conn) sendLater(ctx context.Context, failed *bridge.Conn, m *driver.Message, done func(error)) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		done(errConnClosed())
+		return
+	}
+	c.loops.Add(1)
+	c.mu.Unlock()
+	go func() {
+		defer c.loops.Done()
+		began := time.Now()
+		conn, err := c.await(ctx, failed)
+		if err != nil {
+			done(err)
+			return
+		}
+		later := *m
+		if !age(&later, time.Since(began)) {
+			done(expired(m))
+			return
+		}
+		err = conn.Send(ctx, []*driver.Message{&later})
+		if err != nil && unsent(err) && ctx.Err() == nil {
+			c.sendLater(ctx, conn, &later, done)
+			return
+		}
+		done(err)
+	}()
+}
+
+// Ping implements driver.Pinger.
+func (c *Conn) Ping(ctx context.Context) error {
+	conn, err := c.await(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return conn.Ping(ctx)
+}
+
+// Listen implements driver.Conn.
+func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, error) {
+	l := newListener(c, src)
+	for {
+		conn, err := c.await(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		life, err := c.lifeOf(conn)
+		if err != nil {
+			continue
+		}
+		inner, err := conn.Listen(ctx, src)
+		if err != nil {
+			if driver.ReasonOf(err) == driver.ReasonDriverGone && ctx.Err() == nil {
+				continue
+			}
+			return nil, err
+		}
+		l.attach(life, inner)
+		if c.add(l, life) {
+			return l, nil
+		}
+		l.detach(life) // the process ended in between, or the Conn was closed
+	}
+}
+
+// lifeOf returns the life a bridge connection belongs to, if it still lives.
+func (c *Conn) lifeOf(conn *bridge.Conn) (*connLife, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.life == nil || c.life.conn != conn {
+		return nil, errConnClosed()
+	}
+	return c.life, nil
+}
+
+// add registers a listener for replay, unless its life is over already.
+func (c *Conn) add(l *Listener, life *connLife) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.life != life {
+		return false
+	}
+	c.listeners[l] = struct{}{}
+	return true
+}
+
+func (c *Conn) remove(l *Listener) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.listeners, l)
+}
+
+// Close implements driver.Conn. The last connection of a process ends the process.
+func (c *Conn) Close(ctx context.Context) error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	life := c.life
+	c.changedLocked()
+	c.mu.Unlock()
+	var err error
+	if life != nil {
+		err = life.conn.Close(ctx)
+		if driver.ReasonOf(err) == driver.ReasonDriverGone {
+			err = nil // it is as closed as can be
+		}
+	}
+	c.cancel()
+	c.loops.Wait()
+	c.endLast()
+	c.super.host.release(c.super)
+	return err
+}
+
+// endLast abandons a life that maintain began after Close had looked.
+func (c *Conn) endLast() {
+	c.mu.Lock()
+	life := c.life
+	c.life = nil
+	c.mu.Unlock()
+	c.current.Store(nil)
+	if life != nil {
+		life.conn.Abandon()
+	}
+}

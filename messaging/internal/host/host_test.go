@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/parleymq/parley/messaging/internal/host"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// fakeDir builds the fake driver once and returns its directory.
+var fakeDir = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "parley-host-test")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "parley-driver-fake"), "../../../plugins/fake")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", errors.Join(err, errors.New(string(out)))
+	}
+	return dir, nil
+})
+
+func newFakeHost(t *testing.T, change func(*host.Options)) *host.Host {
+	t.Helper()
+	dir, err := fakeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := host.Options{
+		DriverPath: []string{dir}, RuntimeDir: shortDir(t),
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&o)
+	}
+	return host.New(o)
+}
+
+// shortDir is a temporary directory whose path leaves room for a socket's address.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ph")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if left, err := filepath.Glob(dir + "/*/d-*"); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v %v", left, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// testWriter sends log records to the test's log.
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Log(string(b))
+	return len(b), nil
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func openFake(t *testing.T, h *host.Host) *host.Conn {
+	t.Helper()
+	c, err := h.Open(within(t, 20*time.Second), host.OpenRequest{Config: driver.Config{Driver: "fake", VirtualHost: "v", HasVirtualHost: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(within(t, 20*time.Second)); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return c
+}
+
+var serverSource = driver.Source{
+	Kind: driver.SourceServer, Settle: driver.SettleOnPoll,
+	Target: driver.Target{Exchange: "openstack", Topic: "t", Server: "s"},
+}
+
+func cast(id string) *driver.Message {
+	return &driver.Message{Kind: driver.Cast, Target: driver.Target{Exchange: "openstack", Topic: "t"}, UniqueID: id, Body: []byte(`{"method":"m","args":{}}`)}
+}
+
+func TestMessagesCrossTheBoundary(t *testing.T) {
+	h := newFakeHost(t, nil)
+	c := openFake(t, h)
+	ctx := within(t, 20*time.Second)
+	l, err := c.Listen(ctx, serverSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Send(ctx, []*driver.Message{cast("1"), cast("2")}); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for len(seen) < 2 {
+		ds, err := l.Poll(ctx, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range ds {
+			seen[d.UniqueID] = true
+		}
+	}
+	if err := l.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKilledDriverComesBackWithItsListener(t *testing.T) {
+	h := newFakeHost(t, nil)
+	c := openFake(t, h)
+	ctx := within(t, 30*time.Second)
+	l, err := c.Listen(ctx, serverSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 5 {
+		if err := h.KillForTest("fake"); err != nil {
+			t.Fatal(err)
+		}
+		id := string(rune('a' + round))
+		for {
+			err := c.Send(ctx, []*driver.Message{cast(id)})
+			if err == nil {
+				break
+			}
+			if !driver.AsError(err).InDoubt {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		for found := false; !found; {
+			ds, err := l.Poll(ctx, 10)
+			if err != nil {
+				t.Fatalf("round %d: poll: %v", round, err)
+			}
+			for _, d := range ds {
+				found = found || d.UniqueID == id
+			}
+		}
+	}
+	if err := l.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command helperdriver is the driver that the tests of package host start: a go-plugin
+// server without a service, with faults on request.
+//
+// HELPER_MODE names the fault, HELPER_MAJOR the protocol major that it serves.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+)
+
+// service serves nothing: go-plugin's own health service is enough for the tests.
+type service struct{ plugin.NetRPCUnsupportedPlugin }
+
+func (service) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
+
+func (service) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("this is the driver's side")
+}
+
+func main() {
+	if err := misbehave(os.Getenv("HELPER_MODE")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	major := 1
+	if text := os.Getenv("HELPER_MAJOR"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		major = n
+	}
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			MagicCookieKey: "PARLEY_HELPER", MagicCookieValue: "parley",
+		},
+		VersionedPlugins: map[int]plugin.PluginSet{major: {"helper": service{}}},
+		GRPCServer:       plugin.DefaultGRPCServer,
+		Logger: hclog.New(&hclog.LoggerOptions{
+			Level: hclog.Debug, Output: os.Stderr, JSONFormat: true,
+		}),
+	})
+}
+
+func misbehave(mode string) error {
+	switch mode {
+	case "":
+		return nil
+	case "noise":
+		for i := range 50 {
+			fmt.Printf("starting up, step %d | of | 50\n", i)
+		}
+		return nil
+	case "print-later":
+		stdout, stderr := os.Stdout, os.Stderr // go-plugin replaces the variables
+		onSignal(syscall.SIGUSR1, func() {
+			for i := range 20000 {
+				fmt.Fprintf(stdout, "line %d of a driver that prints\n", i)
+			}
+			fmt.Fprintln(stderr, `{"level":"INFO","msg":"printed all"}`)
+		})
+		return nil
+	case "ignore-term":
+		signal.Ignore(syscall.SIGTERM, os.Interrupt)
+		return nil
+	case "bad-log":
+		fmt.Fprintln(os.Stderr, `{"@message":{"not":"a text"},"@level":7,"@timestamp":[]}`)
+		return nil
+	case "child":
+		return startChild()
+	case "panic":
+		onSignal(syscall.SIGUSR1, func() { panic("boom in the driver") })
+		return nil
+	case "lifeline":
+		return watchLifeline()
+	case "exit":
+		os.Exit(3)
+	}
+	return fmt.Errorf("unknown HELPER_MODE %q", mode)
+}
+
+func onSignal(sig os.Signal, do func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, sig)
+	go func() {
+		<-signals
+		do()
+	}()
+}
+
+// startChild leaves a child that holds stdout and stderr, as a shell wrapper's may.
+func startChild() error {
+	child := exec.Command("sleep", "1000")
+	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	if os.Getenv("HELPER_SETSID") != "" {
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
+	if err := child.Start(); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "{\"level\":\"INFO\",\"msg\":\"child\",\"child\":%d}\n", child.Process.Pid)
+	return nil
+}
+
+// watchLifeline exits with code 7 when the host is gone.
+func watchLifeline() error {
+	fd, err := strconv.Atoi(os.Getenv("PARLEY_LIFELINE_FD"))
+	if err != nil {
+		return err
+	}
+	lifeline := os.NewFile(uintptr(fd), "lifeline")
+	go func() {
+		_, _ = io.Copy(io.Discard, lifeline)
+		os.Exit(7)
+	}()
+	return nil
+}

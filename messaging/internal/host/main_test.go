@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// roleVariable makes the test program act as something else than a test.
+const roleVariable = "PARLEY_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == "host" {
+		actAsHost()
+		return
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		removeHelper()
+		os.Exit(code)
+	}))
+}
+
+// helper is the compiled helperdriver, built when the first test wants it.
+var helper struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// helperProgram returns the path of the compiled helperdriver.
+func helperProgram(t testing.TB) string {
+	t.Helper()
+	helper.once.Do(func() {
+		if helper.dir, helper.err = os.MkdirTemp("", "helperdriver"); helper.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", filepath.Join(helper.dir, "helperdriver"),
+			"./internal/helperdriver").CombinedOutput()
+		if err != nil {
+			helper.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if helper.err != nil {
+		t.Fatalf("build the helper driver: %v", helper.err)
+	}
+	return filepath.Join(helper.dir, "helperdriver")
+}
+
+func removeHelper() {
+	if helper.dir != "" {
+		_ = os.RemoveAll(helper.dir)
+	}
+}
+
+// waitLimit bounds every wait of a test.
+const waitLimit = 20 * time.Second
+
+// eventually waits until the condition holds. It looks often instead of sleeping long.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(waitLimit)
+	defer deadline.Stop()
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for !condition() {
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}

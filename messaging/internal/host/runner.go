@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	hclog "github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+const (
+	// killTimeout bounds Kill when its context does not.
+	killTimeout = 5 * time.Second
+	// pipeGrace is how long the pipes of a dead process are still read: a child that left
+	// its group may hold them open for ever.
+	pipeGrace = 500 * time.Millisecond
+	// exitGrace is how long a process that closed its standard output may take to end.
+	exitGrace = 500 * time.Millisecond
+)
+
+// runnerSpec says what a driverRunner starts.
+type runnerSpec struct {
+	// Driver is the file, as SearchPath.Find returned it.
+	Driver Candidate
+	// Base is where the process gets its private directory.
+	Base *runBase
+	// Majors are the protocol majors that the host speaks.
+	Majors []int
+	// PassEnv names further variables of the host that the driver gets; Env has further
+	// entries KEY=value, which win over the host's.
+	PassEnv []string
+	Env     []string
+	// Logger takes the driver's log; the runner adds driver and pid.
+	Logger *slog.Logger
+}
+
+// driverRunner runs one driver process once. It is go-plugin's Runner, and does what the one
+// of the library does not: the file that was checked is the one that is started, the
+// environment is explicit, the process dies with the host and takes its children with it,
+// noise before the handshake is no error, and no wait is without a bound.
+//
+// Its goroutines are the keeper, which starts and reaps the process, and a reader for each
+// of the two pipes. They end when the process does.
+type driverRunner struct {
+	spec   runnerSpec
+	file   *os.File // the checked program; open as long as the process, for scripts
+	dir    *runDir
+	logger *slog.Logger
+
+	handshake chan handshakeResult // of one element: what the stdout reader found
+	line      string               // the handshake that was accepted; written by Start
+	stdout    *os.File             // our ends of the pipes, the keeper's to close
+	stderr    *os.File
+	lifeline  *os.File
+	readers   sync.WaitGroup
+
+	exited   chan struct{} // closed when the process is reaped
+	released chan struct{} // closed when nothing of it is left
+
+	mu        sync.Mutex // guards what follows
+	state     runnerState
+	env       []string // what go-plugin wants in the environment
+	log       *driverLog
+	pid       int
+	startTime uint64
+	began     time.Time
+	ended     time.Time
+	killed    bool // by Kill
+	status    *os.ProcessState
+}
+
+// runnerState is where a runner stands. It only goes forward.
+type runnerState uint8
+
+const (
+	runnerNew runnerState = iota
+	runnerStarting
+	runnerRunning
+	runnerReaped
+	runnerReleased // nothing is left, or nothing was ever started
+)
+
+// handshakeResult is what the stdout reader found.
+type handshakeResult struct {
+	handshake handshake
+	noise     noise
+	err       error
+}
+
+var _ runner.Runner = (*driverRunner)(nil)
+
+// newDriverRunner checks the file and makes the private directory; every error is a
+// *driver.Error. The caller must Kill the runner, whether it was started or not.
+func newDriverRunner(spec runnerSpec) (*driverRunner, error) {
+	file, err := openTrusted(spec.Driver.Path)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := spec.Base.create()
+	if err != nil {
+		closeAll(file)
+		return nil, err
+	}
+	logger := spec.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &driverRunner{
+		spec: spec, file: file, dir: dir,
+		logger:    logger.With("driver", spec.Driver.Name),
+		handshake: make(chan handshakeResult, 1),
+		exited:    make(chan struct{}),
+		released:  make(chan struct{}),
+	}, nil
+}
+
+// Dir is the private directory, for UnixSocketConfig.TempDir.
+func (r *driverRunner) Dir() string { return r.dir.path }
+
+// RunnerFunc is for ClientConfig.RunnerFunc, with SkipHostEnv set.
+func (r *driverRunner) RunnerFunc(_ hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error) {
+	if !strings.HasPrefix(socketDir, r.dir.path+"/") {
+		return nil, driver.Errorf(driver.ReasonInternal, "socket directory %s is not in %s", socketDir, r.dir.path)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.env = append([]string(nil), cmd.Env...)
+	return r, nil
+}
+
+// Start starts the process and returns once it has printed a handshake that is acceptable,
+// or with a *driver.Error that tells why it has not; the process is gone then.
+func (r *driverRunner) Start(ctx context.Context) error {
+	r.mu.Lock()
+	if r.state != runnerNew {
+		r.mu.Unlock()
+		return driver.Errorf(driver.ReasonInternal, "driver %s: its runner was started or killed before", r.spec.Driver.Name)
+	}
+	r.state = runnerStarting
+	r.mu.Unlock()
+
+	started := make(chan error, 1)
+	go r.keep(started)
+	result, err := r.awaitStart(ctx, started)
+	if err == nil {
+		r.line = result.handshake.line
+		return nil
+	}
+	waited := r.ExitState() // before Kill, which is our doing
+	if killErr := r.Kill(context.WithoutCancel(ctx)); killErr != nil {
+		r.logger.Error("driver could not be killed", "err", killErr.Error())
+	}
+	select {
+	case result = <-r.handshake: // what was printed until the start was given up
+	default:
+	}
+	return r.startFailure(waited, result, err)
+}
+
+// awaitStart waits until the program is executed and ready. Executing can take long as well,
+// on a network file system.
+func (r *driverRunner) awaitStart(ctx context.Context, started <-chan error) (handshakeResult, error) {
+	select {
+	case err := <-started:
+		if err != nil {
+			return handshakeResult{}, &notExecutedError{err}
+		}
+		return r.awaitHandshake(ctx)
+	case <-ctx.Done():
+		return handshakeResult{}, context.Cause(ctx)
+	}
+}
+
+// notExecutedError marks a program that the kernel did not run.
+type notExecutedError struct{ error }
+
+// awaitHandshake waits for the stdout reader and judges what it found.
+func (r *driverRunner) awaitHandshake(ctx context.Context) (handshakeResult, error) {
+	var result handshakeResult
+	select {
+	case result = <-r.handshake:
+	case <-ctx.Done():
+		return result, context.Cause(ctx)
+	}
+	if errors.Is(result.err, errNoHandshake) {
+		r.awaitExit(ctx) // most often it is ending; its exit code says more
+	}
+	if result.err != nil {
+		return result, result.err
+	}
+	rules := handshakeRules{majors: r.spec.Majors, dir: r.dir.path}
+	if err := rules.check(result.handshake); err != nil {
+		return result, err
+	}
+	return result, checkSocket(result.handshake.address)
+}
+
+// checkSocket makes sure that the address is a socket and no link to somewhere else.
+func checkSocket(path string) error {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&os.ModeSocket == 0 {
+		err = errors.New("it is no socket")
+	}
+	if err != nil {
+		return driver.Errorf(driver.ReasonProtocol, "names the socket %s in its handshake: %w", path, err).
+			WithHint("the driver must listen before it prints its handshake")
+	}
+	return nil
+}
+
+func (r *driverRunner) awaitExit(ctx context.Context) {
+	timer := time.NewTimer(exitGrace)
+	defer timer.Stop()
+	select {
+	case <-r.released:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// keep is the keeper: it starts the process, waits for its end, and clears up. The
+// parent-death signal comes when the thread that started the process ends, so the keeper
+// holds on to its thread as long as the process lives.
+func (r *driverRunner) keep(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer r.release()
+
+	cmd, err := r.execute()
+	started <- err
+	if err != nil {
+		return
+	}
+	r.reap(cmd, awaitZombie(cmd.Process.Pid))
+	close(r.exited)
+	r.finishReaders()
+}
+
+// execute starts the process and its readers.
+func (r *driverRunner) execute() (*exec.Cmd, error) {
+	var p childPipes
+	if err := p.open(); err != nil {
+		return nil, err
+	}
+	defer p.closeTheirs()
+	cmd, err := r.command(&p)
+	began := time.Now()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		p.closeOurs()
+		return nil, err
+	}
+	r.stdout, r.stderr, r.lifeline = p.stdout, p.stderr, p.lifeline
+	logger := r.logger.With("pid", cmd.Process.Pid)
+	log := newDriverLog(logger, time.Now)
+	r.begin(cmd.Process.Pid, began, log)
+	r.readers.Go(func() { log.read(p.stderr) })
+	r.readers.Go(func() { r.readStdout(p.stdout, logger) })
+	return cmd, nil
+}
+
+// begin notes that the process runs, and kills it when Kill came first.
+func (r *driverRunner) begin(pid int, began time.Time, log *driverLog) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pid, r.began, r.log, r.state = pid, began, log, runnerRunning
+	r.startTime = processStartTime(pid)
+	if r.killed {
+		killGroup(pid)
+	}
+}
+
+// command puts the call together. The program is started through the open file: by a link in
+// the private directory, which gives the process a readable name, to the descriptor that it
+// inherits. The descriptor stays open in it, because the interpreter of a script opens the
+// same path once more.
+func (r *driverRunner) command(p *childPipes) (*exec.Cmd, error) {
+	path, err := r.programPath(firstExtraFD)
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{
+		Path:        path,
+		Args:        []string{r.spec.Driver.Path},
+		Env:         r.environment(),
+		Stdout:      p.stdoutTheirs,
+		Stderr:      p.stderrTheirs,
+		ExtraFiles:  []*os.File{r.file, p.lifelineTheirs},
+		SysProcAttr: processAttributes(),
+	}
+	return cmd, nil
+}
+
+// firstExtraFD is the number that a process sees for the first of ExtraFiles.
+const firstExtraFD = 3
+
+// environment is complete: nothing is added later.
+func (r *driverRunner) environment() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	env := driverEnv(os.Environ(), r.spec.PassEnv, r.spec.Env)
+	env = append(env,
+		LifelineVariable+"="+strconv.Itoa(firstExtraFD+1),
+		DriverFileVariable+"="+r.file.Name())
+	return append(env, r.env...)
+}
+
+// readStdout finds the handshake, then reads on for ever, so that a driver that prints
+// never blocks.
+func (r *driverRunner) readStdout(pipe io.Reader, logger *slog.Logger) {
+	lines := newLineReader(pipe)
+	log := &stdoutLog{logger: logger, limit: newRateLimit(logRate, time.Now)}
+	h, n, err := readHandshake(lines, log.before)
+	r.handshake <- handshakeResult{handshake: h, noise: n, err: err}
+	for {
+		line, err := lines.next()
+		if err != nil {
+			return
+		}
+		log.after(line)
+	}
+}
+
+// reap kills what is left of the group and collects the exit status. While the leader is a
+// zombie its process id, which is the group's, cannot be another's.
+func (r *driverRunner) reap(cmd *exec.Cmd, zombie bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if zombie {
+		killGroup(r.pid)
+	}
+	err := cmd.Wait()
+	r.status = cmd.ProcessState
+	r.state = runnerReaped
+	r.ended = time.Now()
+	if r.status == nil {
+		r.logger.Warn("the driver's exit status is lost", "err", err.Error())
+	}
+}
+
+// finishReaders waits for the readers, but not for a stranger who holds the pipes.
+func (r *driverRunner) finishReaders() {
+	deadline := time.Now().Add(pipeGrace)
+	_ = r.stdout.SetReadDeadline(deadline)
+	_ = r.stderr.SetReadDeadline(deadline)
+	r.readers.Wait()
+}
+
+// release lets go of everything. It runs once.
+func (r *driverRunner) release() {
+	closeAll(r.stdout, r.stderr, r.lifeline, r.file)
+	if err := r.dir.remove(); err != nil {
+		r.logger.Warn("directory of the driver is left behind", "err", err.Error())
+	}
+	r.mu.Lock()
+	r.state = runnerReleased
+	r.mu.Unlock()
+	close(r.released)
+}
+
+// Kill ends the process and its group at once and returns when nothing of them is left, or
+// when ctx ends, or after a few seconds: a process that waits for a dead disk cannot be
+// killed. It may be called at any time, any number of times, also during Start.
+func (r *driverRunner) Kill(ctx context.Context) error {
+	if r.terminate() {
+		r.release()
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	select {
+	case <-r.released:
+		return nil
+	case <-ctx.Done():
+		return driver.Errorf(driver.ReasonInternal, "driver %s (pid %d) did not end after SIGKILL: %w",
+			r.spec.Driver.Name, r.Pid(), context.Cause(ctx))
+	}
+}
+
+// terminate sends SIGKILL to the process that is not yet reaped. It reports whether the
+// runner was never started, and leaves its release to the caller then.
+func (r *driverRunner) terminate() (release bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch r.state {
+	case runnerNew:
+		r.killed, r.state = true, runnerReleased
+		return true
+	case runnerStarting:
+		r.killed = true
+	case runnerRunning:
+		r.killed = true
+		killGroup(r.pid)
+	}
+	return false
+}
+
+// killGroup kills a process that is not yet reaped, and its group. The process comes twice,
+// because it may have moved to another group.
+func killGroup(pid int) {
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// Signal sends a signal to the process alone. One that has ended is an error.
+func (r *driverRunner) Signal(sig syscall.Signal) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != runnerRunning {
+		return fmt.Errorf("signal %v to driver %s: %w", sig, r.spec.Driver.Name, os.ErrProcessDone)
+	}
+	if err := syscall.Kill(r.pid, sig); err != nil {
+		return fmt.Errorf("signal %v to driver %s (pid %d): %w", sig, r.spec.Driver.Name, r.pid, err)
+	}
+	return nil
+}
+
+// Exited is closed when the process has ended and was reaped; never when none was started.
+func (r *driverRunner) Exited() <-chan struct{} { return r.exited }
+
+// Released is closed when nothing is left: no process of the group, descriptor, or file.
+func (r *driverRunner) Released() <-chan struct{} { return r.released }
+
+// Wait waits for the end of the process and of its output. It returns nil for exit code 0.
+func (r *driverRunner) Wait(ctx context.Context) error {
+	select {
+	case <-r.released:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if state := r.ExitState(); !state.Exited || state.Code != 0 {
+		return errors.New(state.String())
+	}
+	return nil
+}
+
+// Pid is the process id, or 0 when no process was started.
+func (r *driverRunner) Pid() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pid
+}
+
+// StartTime tells the process from another with the same id: field 22 of /proc/PID/stat.
+func (r *driverRunner) StartTime() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.startTime
+}
+
+// ExitState tells how the process ended, or that it runs.
+func (r *driverRunner) ExitState() ExitState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := ExitState{Pid: r.pid, Killed: r.killed}
+	if r.pid == 0 {
+		return s
+	}
+	s.Stderr, s.Crash = r.log.tail()
+	if r.state < runnerReaped {
+		s.Elapsed = time.Since(r.began)
+		return s
+	}
+	s.Exited, s.Elapsed = true, r.ended.Sub(r.began)
+	s.setStatus(r.status)
+	return s
+}
+
+// Diagnose is for go-plugin's errors; ours are complete when Start returns.
+func (r *driverRunner) Diagnose(context.Context) string { return r.ExitState().String() }
+
+// Stdout gives go-plugin the one line that it needs; the pipe has its own reader.
+func (r *driverRunner) Stdout() io.ReadCloser {
+	return io.NopCloser(strings.NewReader(r.line + "\n"))
+}
+
+// Stderr gives go-plugin nothing; the pipe has its own reader.
+func (r *driverRunner) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name is the file's path.
+func (r *driverRunner) Name() string { return r.spec.Driver.Path }
+
+// ID is the process id; it is empty when there is no process, and go-plugin then kills none.
+func (r *driverRunner) ID() string {
+	if pid := r.Pid(); pid != 0 {
+		return strconv.Itoa(pid)
+	}
+	return ""
+}
+
+// PluginToHost translates nothing: host and driver see the same files.
+func (r *driverRunner) PluginToHost(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// HostToPlugin translates nothing.
+func (r *driverRunner) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// linkName is the name under which the program is started; "ps" and "top" show it.
+func linkName(program string) string { return filepath.Base(program) }
