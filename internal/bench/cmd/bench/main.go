@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +29,8 @@ type config struct {
 	rounds  int
 	json    string
 	python  bool
+	loads   string
+	only    string
 }
 
 func main() {
@@ -39,6 +43,8 @@ func main() {
 	flag.IntVar(&c.rounds, "rounds", 3, "how often the contenders alternate")
 	flag.StringVar(&c.json, "json", "", "write all measurements to this file")
 	flag.BoolVar(&c.python, "python", true, "measure Python oslo.messaging too")
+	flag.StringVar(&c.loads, "in-flight", "1,16,128", "calls in flight, a list")
+	flag.StringVar(&c.only, "only", "", "one contender alone, for a profiler: raw or parley")
 	flag.Parse()
 	if err := run(ctx, c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,7 +52,24 @@ func main() {
 	}
 }
 
+// inFlight reads the list of loads.
+func (c config) inFlight() ([]int, error) {
+	var loads []int
+	for text := range strings.SplitSeq(c.loads, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("-in-flight %q: want numbers such as 1,16,128", c.loads)
+		}
+		loads = append(loads, n)
+	}
+	return loads, nil
+}
+
 func run(ctx context.Context, c config) error {
+	loads, err := c.inFlight()
+	if err != nil {
+		return err
+	}
 	fmt.Printf("rpc calls, %d bytes both ways, %d rounds of %g s each\n", c.size, c.rounds, c.seconds)
 	broker, err := peertest.StartRabbitMQ(ctx, nil)
 	if err != nil {
@@ -65,7 +88,7 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	var report bench.Report
-	for _, inFlight := range []int{1, 16, 128} {
+	for _, inFlight := range loads {
 		for round := range c.rounds + 1 {
 			for _, k := range contenders {
 				load := bench.Load{InFlight: inFlight, Seconds: c.seconds}
@@ -102,13 +125,16 @@ func start(ctx context.Context, c config, broker *peertest.RabbitMQ) ([]contende
 	setup := bench.Setup{URL: broker.URL("/"), DriverPath: []string{filepath.Join(c.bin, "drivers")}, Size: c.size}
 	var all []contender
 	for _, title := range []string{"raw", "parley"} {
+		if c.only != "" && c.only != title {
+			continue
+		}
 		p, err := startPair(title, path, setup)
 		if err != nil {
 			return all, err
 		}
 		all = append(all, p)
 	}
-	if !c.python {
+	if !c.python || c.only != "" {
 		return all, nil
 	}
 	for _, release := range []string{"18.3.1", "14.0.3"} {
