@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	"sync"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -24,7 +25,11 @@ const sendPoolSize = 64
 type sendPool struct {
 	conn  driver.Conn
 	slots chan struct{}
+	busy  sync.WaitGroup
 }
+
+// settle waits until nothing is being sent. SendAsync is called by the same goroutine.
+func (p *sendPool) settle() { p.busy.Wait() }
 
 // SendAsync implements driver.AsyncSender. Order between batches is Send's: none.
 func (p *sendPool) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
@@ -36,7 +41,9 @@ func (p *sendPool) SendAsync(ctx context.Context, batch []*driver.Message, done 
 		}
 		return
 	}
+	p.busy.Add(1)
 	go func() {
+		defer p.busy.Done()
 		defer func() { <-p.slots }()
 		err := p.send(ctx, batch)
 		for i := range batch {

@@ -60,6 +60,7 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 
 // Close implements driver.Conn: it asks the driver to close and then ends the streams.
 func (c *Conn) Close(ctx context.Context) error {
+	c.sender.close()
 	_, err := c.peer.client.CloseConn(ctx, &pb.CloseConnRequest{Conn: c.id, Epoch: c.peer.epoch})
 	c.Abandon()
 	return FromGRPC(err)

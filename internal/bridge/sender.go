@@ -37,6 +37,7 @@ type sender struct {
 	room     int         // how many more may be queued or in flight; guarded by mu
 	waiting  []chan struct{}
 	failed   error // why the stream ended; guarded by mu
+	closing  bool  // the Conn is being closed; guarded by mu
 }
 
 // outgoing is one message on its way.
@@ -65,6 +66,13 @@ func (s *sender) start() {
 	go s.readLoop()
 }
 
+// close makes what fails from now on fail with ReasonClosed.
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+}
+
 // wait returns when both loops have ended; the stream's context must have ended.
 func (s *sender) wait() { s.done.Wait() }
 
@@ -86,7 +94,7 @@ func (s *sender) check(m *driver.Message) error {
 	if size, limit := m.Size(), s.limits.maxMessage(); size > limit {
 		return driver.Errorf(driver.ReasonMessageTooLarge,
 			"the %s message has %d bytes and the limit is %d", m.Kind, size, limit).
-			WithHint("send less, or raise MaxFrameBytes on the host")
+			WithHint("send less, or raise MaxMessageBytes of the Host")
 	}
 	return checkText(m)
 }
@@ -97,7 +105,7 @@ func (s *sender) enqueue(ctx context.Context, i int, m *driver.Message, done fun
 		return cancelled(ctx)
 	}
 	out := &outgoing{m: m, index: i, done: done}
-	if m.TimeLeft > 0 {
+	if m.TimeLeft != 0 {
 		out.deadline = time.Now().Add(m.TimeLeft)
 	}
 	s.mu.Lock()
@@ -238,7 +246,7 @@ func (s *sender) fill(frame *pb.SendHostFrame, spare *[]*pb.Message) []*outgoing
 	frame.Cancel = s.cancels
 	s.cancels = nil
 	var expired []*outgoing
-	taken, bytes := 0, 0
+	taken, bytes, lastIndex := 0, 0, -1
 	var now time.Time
 	for _, out := range s.queue {
 		size := out.m.Size()
@@ -264,6 +272,11 @@ func (s *sender) fill(frame *pb.SendHostFrame, spare *[]*pb.Message) []*outgoing
 		if len(frame.Messages) == 0 {
 			frame.First = out.number
 		}
+		// Another part of the same batch may be in an earlier frame, which comes first (SEND-3).
+		if out.index > 0 && out.index != lastIndex+1 {
+			frame.Continues = true
+		}
+		lastIndex = out.index
 		frame.Messages = append(frame.Messages, p)
 		bytes += size
 	}
@@ -313,10 +326,12 @@ func (s *sender) results(frame *pb.SendDriverFrame) error {
 	if frame.GetEpoch() != s.epoch {
 		return protocolError("a send result of epoch %d came in epoch %d", frame.GetEpoch(), s.epoch)
 	}
+	room := uint64(s.limits.MaxSendsInFlight)
 	for _, r := range frame.GetAccepted() {
-		if r.GetCount() > uint64(s.limits.MaxSendsInFlight) {
-			return protocolError("%d results in one run, the limit is %d", r.GetCount(), s.limits.MaxSendsInFlight)
+		if r.GetCount() > room {
+			return protocolError("more results in a frame than the %d messages that can be in flight", s.limits.MaxSendsInFlight)
 		}
+		room -= r.GetCount()
 		for n := r.GetFirst(); n < r.GetFirst()+r.GetCount(); n++ {
 			s.result(n, nil)
 		}
@@ -360,6 +375,9 @@ func (o *outgoing) finish(err error) {
 func (s *sender) fail(cause error) {
 	defer close(s.broken)
 	s.mu.Lock()
+	if s.closing {
+		cause = driver.Errorf(driver.ReasonClosed, "the connection was closed before the message had a result")
+	}
 	s.failed = cause
 	queued, written := s.queue, s.inFlight.takeAll()
 	s.queue = nil

@@ -60,7 +60,6 @@ type listenFeed struct {
 	mu     sync.Mutex
 	credit int         // messages; guarded by mu
 	bytes  int         // may be negative; guarded by mu
-	stop   bool        // the host wants no more; guarded by mu
 	tokens tokenWindow // the driver's tokens by ours; guarded by mu
 
 	mean int // running mean of a delivery's size; used by poll alone
@@ -125,7 +124,6 @@ func (f *listenFeed) grant(frame *pb.ListenHostFrame) {
 	f.mu.Lock()
 	f.credit = min(f.credit+int(frame.GetCreditMessages()), maxCredit)
 	f.bytes = min(f.bytes+int(min(frame.GetCreditBytes(), maxCreditBytes)), maxCreditBytes)
-	f.stop = f.stop || frame.GetStop() || frame.GetClose()
 	f.mu.Unlock()
 	notify(f.wake)
 }
@@ -142,12 +140,14 @@ func (f *listenFeed) settle(ctx context.Context, in []*pb.Outcome) error {
 		return nil
 	}
 	var outcomes []driver.Outcome
+	room := uint64(maxCredit)
 	f.mu.Lock()
 	for _, o := range in {
-		if o.GetCount() > maxCredit {
+		if o.GetCount() > room {
 			f.mu.Unlock()
-			return protocolError("%d outcomes in one run", o.GetCount())
+			return protocolError("more outcomes in a frame than the %d deliveries that can be open", maxCredit)
 		}
+		room -= o.GetCount()
 		for token := o.GetToken(); token < o.GetToken()+o.GetCount(); token++ {
 			if own, ok := f.tokens.take(token); ok {
 				outcomes = append(outcomes, driver.Outcome{Token: own, Result: driver.Result(o.GetResult())})

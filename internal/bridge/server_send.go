@@ -120,6 +120,9 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 		return protocolError("more than %d messages without a result", f.limit)
 	}
 	f.calls.Add(len(in))
+	if pool, ok := f.async.(*sendPool); ok && frame.GetContinues() {
+		pool.settle()
+	}
 	f.dispatch(ctx, sent, batch)
 	return nil
 }

@@ -102,7 +102,7 @@ type Message struct {
 	Failure []byte
 
 	// TimeLeft is how long the message is still wanted, counted from the moment it is handed
-	// over; every hop subtracts what it used. Zero means without limit.
+	// over; every hop subtracts what it used. Zero means without limit, negative that it is over.
 	TimeLeft time.Duration
 
 	// Headers carry what is not oslo.messaging's, such as trace context. They never carry

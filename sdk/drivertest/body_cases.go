@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+func bodyCases() []Case {
+	fixed := []Case{
+		{Rule: "SEND-9", Name: "every field of a call arrives", needs: rpc(), run: callArrivesWhole},
+		{Rule: "SEND-9", Name: "a body of 1 MiB arrives unchanged", needs: rpc(), run: largeBody},
+		{Rule: "SEND-9", Name: "large and small bodies in one batch arrive unchanged", needs: rpc(), run: mixedBodies},
+		{Rule: string(driver.CapHeaders), Name: "headers arrive", needs: []driver.Capability{driver.CapHeaders}, run: headersArrive},
+	}
+	texts := bodies()
+	cases := make([]Case, 0, len(fixed)+len(texts))
+	cases = append(cases, fixed...)
+	for _, b := range texts {
+		cases = append(cases, Case{
+			Rule: "SEND-9", Name: "a body with " + b.name + " arrives unchanged", needs: rpc(),
+			run: func(ctx context.Context, w *world) { bodyArrives(ctx, w, []byte(b.body)) },
+		})
+	}
+	return cases
+}
+
+// bodies are texts that a driver which reads the body, instead of passing it on, spoils.
+func bodies() []struct{ name, body string } {
+	return []struct{ name, body string }{
+		{"letters of every kind", `{"method":"note","args":{"x":"äß 日本語 👩‍🚀 \u2028 \u0000 \ud83d\ude00 \"\\/"}}`},
+		{"half of a surrogate pair", `{"method":"note","args":{"x":"\ud83d"}}`},
+		{"integers of any size", `{"method":"note","args":{"x":123456789012345678901234567890,"y":9007199254740993}}`},
+		{"NaN and Infinity", `{"method":"note","args":{"x":NaN,"y":[Infinity,-Infinity]}}`},
+		{"HTML in it", `{"method":"note","args":{"x":"<a href='?b&c'>"}}`},
+		{"keys that a wire may use itself", `{"method":"note","args":{"_msg_id":"x","oslo.message":{},"_context_y":1}}`},
+		{"a namespace and a version", `{"method":"note","namespace":"compute","version":"2.3","args":{}}`},
+	}
+}
+
+func bodyArrives(ctx context.Context, w *world, body []byte) {
+	c := w.open(ctx)
+	l := w.listen(ctx, c, w.server("one"))
+	m := w.cast()
+	m.Body = body
+	w.send(ctx, c, m)
+	if d := w.take(ctx, l, 1)[0]; !sameJSON(d.Body, body) {
+		w.Errorf("sent %s, received %s", body, d.Body)
+	}
+}
+
+func callArrivesWhole(ctx context.Context, w *world) {
+	c := w.open(ctx)
+	l := w.listen(ctx, c, w.server("one"))
+	m := w.cast()
+	m.Kind, m.ReplyTo, m.CallID = driver.Call, w.replyName(), "call-"+w.namespace
+	m.Context = []byte(`{"user":"ünï","request_id":"req-1","is_admin":true,"roles":["a","b"],"none":null}`)
+	m.MonitorTimeout, m.TimeLeft = 4*time.Second, time.Minute
+	w.send(ctx, c, m)
+
+	d := w.take(ctx, l, 1)[0]
+	for _, f := range []struct {
+		field     string
+		got, want any
+	}{
+		{"Kind", d.Kind, m.Kind},
+		{"ReplyTo", d.ReplyTo, m.ReplyTo},
+		{"CallID", d.CallID, m.CallID},
+		{"UniqueID", d.UniqueID, m.UniqueID},
+		{"MonitorTimeout", d.MonitorTimeout, m.MonitorTimeout},
+	} {
+		if f.got != f.want {
+			w.Errorf("%s: sent %v, received %v", f.field, f.want, f.got)
+		}
+	}
+	if !sameJSON(d.Context, m.Context) || !sameJSON(d.Body, m.Body) {
+		w.Errorf("sent context %s and body %s, received %s and %s", m.Context, m.Body, d.Context, d.Body)
+	}
+}
+
+// textOf is a body of about n bytes that does not compress.
+func textOf(n int) []byte {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789 äöü"
+	runes := []rune(letters)
+	numbers := rand.New(rand.NewPCG(1, uint64(n))) //nolint:gosec // the same text in each run, not a secret
+	var text bytes.Buffer
+	for text.Len() < n {
+		text.WriteRune(runes[numbers.IntN(len(runes))])
+	}
+	return fmt.Appendf(nil, `{"method":"note","args":{"x":%q}}`, text.String())
+}
+
+func largeBody(ctx context.Context, w *world) { bodyArrives(ctx, w, textOf(1<<20)) }
+
+func mixedBodies(ctx context.Context, w *world) {
+	c := w.open(ctx)
+	l := w.listen(ctx, c, w.server("one"))
+	batch := w.casts(9)
+	for i := 0; i < len(batch); i += 3 {
+		batch[i].Body = textOf(300 << 10)
+	}
+	w.send(ctx, c, batch...)
+	got := w.take(ctx, l, len(batch))
+	w.wantSame(got, batch)
+	for i, d := range got {
+		if !sameJSON(d.Body, batch[i].Body) {
+			w.Errorf("message %d: sent %d bytes, received %d other ones", i, len(batch[i].Body), len(d.Body))
+		}
+	}
+}
+
+func headersArrive(ctx context.Context, w *world) {
+	c := w.open(ctx)
+	l := w.listen(ctx, c, w.server("one"))
+	m := w.cast()
+	m.Headers = map[string]string{"traceparent": "00-1-2-01", "baggage": "a=ä"}
+	w.send(ctx, c, m)
+	d := w.take(ctx, l, 1)[0]
+	for k, v := range m.Headers {
+		if d.Headers[k] != v {
+			w.Errorf("header %s: sent %q, received %q", k, v, d.Headers[k])
+		}
+	}
+}
