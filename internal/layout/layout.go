@@ -88,7 +88,7 @@ func Rules() []Rule {
 		{Package: "internal/version", Never: []string{"*"}},
 		{
 			Package: "cmd/parley/...",
-			May:     []string{"messaging", "plugin/driver", "internal/version", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
+			May:     []string{"messaging", "plugin/driver", "internal/version", "internal/pyjson", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 			Never:   []string{"plugins/...", "sdk"},
 		},
 	}

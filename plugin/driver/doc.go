@@ -23,7 +23,7 @@
 //	LIFE-1  One process serves one Driver value. The core MAY open many Conns on it, at once
 //	        and one after another, each with its own [Config].
 //	LIFE-2  No method may be called on a Conn or Listener after its Close was called, and
-//	        Close is called once. All other methods may be called from any goroutine at any
+//	        Close is called once; a Poll may be waiting then. All other methods may be called from any goroutine at any
 //	        time unless a rule says otherwise.
 //	LIFE-3  A process may end at any moment, without notice. The core then starts another,
 //	        opens the same Configs and listens to the same Sources. A driver therefore keeps

@@ -36,23 +36,28 @@ type Conn interface {
 	//	SEND-1  It returns nil once the broker has taken all of them: confirmed, accepted,
 	//	        stored, whatever the broker's strongest cheap promise is.
 	//	SEND-2  When only some failed it returns a *[BatchError] that names each of them; any
-	//	        other error stands for the whole batch.
+	//	        other error stands for the whole batch. An empty batch is nil.
 	//	SEND-3  It may be called from many goroutines at once. Messages of one batch are sent
 	//	        in order; two calls in flight have no order between them.
 	//	SEND-4  While the broker is away it waits, until ctx ends; then it fails with
-	//	        ReasonNotConnected, or with the reason why connecting fails. A cause that
-	//	        waiting does not heal (wrong password, missing virtual host) fails at once.
+	//	        ReasonNotConnected, or with the reason why connecting fails, or
+	//	        ReasonBrokerBlocked: the cause says more than that time ran out, and Err holds
+	//	        ctx's error. A cause that waiting does not heal (wrong password, missing
+	//	        virtual host) fails at once.
 	//	SEND-5  A message that may or may not have reached the broker fails with
 	//	        [Error.InDoubt] set. A driver MUST NOT send it a second time by itself.
 	//	SEND-6  A Mandatory message that nobody can receive fails with ReasonNoRoute. Without
-	//	        Mandatory it may vanish in silence.
+	//	        Mandatory it may vanish in silence. A queue that outlived its listeners counts
+	//	        as somebody: the broker will keep the message.
 	//	SEND-7  A message whose TimeLeft has run out before it was sent fails with
-	//	        ReasonExpired and is not sent. The broker drops a call that nobody took in its
-	//	        TimeLeft, where the broker can.
+	//	        ReasonExpired and is not sent. The broker drops a message that nobody took in
+	//	        its TimeLeft, with the capability CapExpiry.
 	//	SEND-8  A message larger than the broker takes fails with ReasonMessageTooLarge, and
 	//	        nothing else is harmed.
 	//	SEND-9  Namespace, version and method are inside Body, which is opaque. The driver
-	//	        adds the framing of its wire around it, usually by sdk/envelope.
+	//	        adds the framing of its wire around it, usually by sdk/envelope. What arrives
+	//	        is the same JSON, every digit kept; the order of keys and the white space are
+	//	        free.
 	Send(ctx context.Context, batch []*Message) error
 
 	// Listen declares what src needs at the broker and starts receiving from it.
@@ -63,11 +68,15 @@ type Conn interface {
 	//	LISTEN-3  Objects of the broker that others share are declared exactly as upstream's
 	//	          driver for that broker does, or adopted when they exist.
 	//	LISTEN-4  A SourceServer hears its topic (shared with other servers of the topic), its
-	//	          own topic and server, and the topic's fanout (a copy of its own).
+	//	          own topic and server, and the topic's fanout (a copy of its own). Whether a
+	//	          fanout is scoped by exchange depends on the wire; upstream's rabbit is not.
 	//	LISTEN-5  A SourceReplies keeps its name over restarts of the driver and, while the
 	//	          broker lives, what was sent to it meanwhile.
 	//	LISTEN-6  After a loss of the broker the driver declares and consumes again by itself;
 	//	          the Listener stays usable.
+	//	LISTEN-7  A SourceNotifications without Pool shares each topic and priority with all
+	//	          listeners without a pool; what was sent before anyone listened may be
+	//	          waiting for them. A Pool gets a copy of what is sent from its first Listen on.
 	Listen(ctx context.Context, src Source) (Listener, error)
 
 	// Close ends the connection.
@@ -84,8 +93,8 @@ type Conn interface {
 type Listener interface {
 	// Poll waits for messages and returns at least one and at most max of them.
 	//
-	//	POLL-1  It never returns more than max: that is the back-pressure. What the broker is
-	//	        asked for ahead (prefetch) is bounded by the largest max seen.
+	//	POLL-1  It never returns more than max, which is at least 1: that is the back-pressure.
+	//	        What the broker is asked for ahead (prefetch) is bounded by the largest max seen.
 	//	POLL-2  It returns what is there at once and never waits to fill a batch.
 	//	POLL-3  It ends with ctx's error when ctx ends. A message is never lost by that: what
 	//	        was not returned comes with the next Poll, or goes back to the broker.
@@ -95,7 +104,8 @@ type Listener interface {
 	//	POLL-6  A message that cannot be decoded is rejected, logged once with the reason, and
 	//	        never returned or redelivered for ever.
 	//	POLL-7  A lost broker is not an error of Poll: it waits. Poll fails only when the
-	//	        Listener can never work again.
+	//	        Listener can never work again, and with ReasonClosed when Stop or Close is
+	//	        called while it waits.
 	Poll(ctx context.Context, max int) ([]*Delivery, error)
 
 	// Done settles deliveries of this Listener. It is not called with SettleOnPoll.
@@ -109,7 +119,8 @@ type Listener interface {
 	// Close stops receiving.
 	//
 	//	CLOSE-4  What was taken from the broker and not returned by Poll, and what is not yet
-	//	         done, goes back to the broker.
+	//	         done, goes back to the broker; what is in a queue of the listener's own, such
+	//	         as its copy of a fanout, goes with it.
 	Close(ctx context.Context) error
 }
 
@@ -122,9 +133,9 @@ type AsyncSender interface {
 	//	         before SendAsync returned. It does not block and does not call the Conn.
 	//	ASYNC-2  SendAsync may block while the driver has no room; that is back-pressure.
 	//	ASYNC-3  Called from one goroutine, the order of calls is the order of messages.
-	//	ASYNC-4  When ctx ends, what has not left yet fails with ReasonCancelled or
-	//	         ReasonExpired; for what has, the true result is reported when it is known,
-	//	         or InDoubt.
+	//	ASYNC-4  When ctx ends, what has not left yet fails as SEND-4 says, or with
+	//	         ReasonCancelled or ReasonExpired when nothing kept it back; for what has left,
+	//	         the true result is reported when it is known, or InDoubt.
 	SendAsync(ctx context.Context, batch []*Message, done func(index int, err error))
 }
 

@@ -128,7 +128,8 @@ func (m *Message) Size() int {
 // messageOverhead stands for the fixed fields of a message in a frame.
 const messageOverhead = 64
 
-// Delivery is a message received.
+// Delivery is a message received. Target, Priority, Format and Mandatory are not promised to
+// be set: what a receiver needs is in Body.
 type Delivery struct {
 	Message
 

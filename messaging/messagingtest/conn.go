@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package messagingtest
+
+import (
+	"context"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// conn records what is sent through it and lets faults happen. It hides the AsyncSender of the
+// Conn below, so that there is one way in.
+type conn struct {
+	driver.Conn
+	broker *Broker
+}
+
+// Info lets the transport refuse early what the driver cannot do.
+func (c *conn) Info() driver.Info { return c.broker.driver.Describe() }
+
+// Ping implements driver.Pinger.
+func (c *conn) Ping(ctx context.Context) error {
+	if p, ok := c.Conn.(driver.Pinger); ok {
+		return p.Ping(ctx)
+	}
+	return nil
+}
+
+// Send sends each message by itself: a fault happens to one message, not to its batch.
+func (c *conn) Send(ctx context.Context, batch []*driver.Message) error {
+	errs := make([]error, len(batch))
+	failed := false
+	for i, m := range batch {
+		errs[i] = c.sendOne(ctx, m)
+		failed = failed || errs[i] != nil
+	}
+	switch {
+	case !failed:
+		return nil
+	case len(errs) == 1:
+		return errs[0]
+	default:
+		return &driver.BatchError{Errs: errs}
+	}
+}
+
+func (c *conn) sendOne(ctx context.Context, m *driver.Message) error {
+	s := newSent(m)
+	send := func(ctx context.Context) error { return c.Conn.Send(ctx, []*driver.Message{m}) }
+	if f := c.broker.takeFault(s); f != nil {
+		s.Err = f(ctx, send)
+	} else {
+		s.Err = send(ctx)
+	}
+	c.broker.record(s)
+	return s.Err
+}
