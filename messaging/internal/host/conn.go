@@ -5,6 +5,8 @@ package host
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,10 +183,7 @@ func (c *Conn) reopen() (*connLife, error) {
 // replay listens again to every source, and waits a moment for it.
 func (c *Conn) replay(life *connLife) {
 	c.mu.Lock()
-	var all []*Listener
-	for l := range c.listeners {
-		all = append(all, l)
-	}
+	all := slices.Collect(maps.Keys(c.listeners))
 	c.mu.Unlock()
 	done := make(chan struct{})
 	var wg sync.WaitGroup

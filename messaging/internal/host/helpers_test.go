@@ -107,15 +107,25 @@ func (r *records) all(t testing.TB) []map[string]any {
 	return out
 }
 
-// with returns the first record that has the message.
+// with returns the first record that has the message. It decodes no other, since tests ask
+// again and again.
 func (r *records) with(t testing.TB, message string) map[string]any {
 	t.Helper()
-	for _, m := range r.all(t) {
-		if m["msg"] == message {
-			return m
-		}
+	quoted, err := json.Marshal(message)
+	must(t, err)
+	want := append([]byte(`"msg":`), quoted...)
+	r.mu.Lock()
+	text := bytes.Clone(r.buf.Bytes())
+	r.mu.Unlock()
+	at := bytes.Index(text, want)
+	if at < 0 {
+		return nil
 	}
-	return nil
+	begin := bytes.LastIndexByte(text[:at], '\n') + 1
+	line, _, _ := bytes.Cut(text[begin:], []byte("\n"))
+	var m map[string]any
+	must(t, json.Unmarshal(line, &m))
+	return m
 }
 
 // client is a real go-plugin client on one of our runners.
@@ -158,7 +168,7 @@ func newClient(t testing.TB, c Candidate, change func(*runnerSpec, *plugin.Clien
 		if err := r.Kill(context.Background()); err != nil {
 			t.Error(err)
 		}
-		out.Client.Kill()
+		out.Kill()
 		keeper.Close()
 	})
 	return out
@@ -237,6 +247,6 @@ func running(pid int) bool {
 	if err != nil {
 		return false
 	}
-	_, rest, _ := cutLast(stat, ')')
+	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
 	return !bytes.HasPrefix(bytes.TrimSpace(rest), []byte("Z"))
 }

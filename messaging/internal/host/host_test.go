@@ -4,38 +4,20 @@ package host_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/parleymq/parley/messaging/internal/host"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/sdk/drivertest"
 )
-
-// fakeDir builds the fake driver once and returns its directory.
-var fakeDir = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "parley-host-test")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "parley-driver-fake"), "../../../plugins/fake")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(err, errors.New(string(out)))
-	}
-	return dir, nil
-})
 
 func newFakeHost(t *testing.T, change func(*host.Options)) *host.Host {
 	t.Helper()
-	dir, err := fakeDir()
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := host.FakeDriverDir(t)
 	o := host.Options{
 		DriverPath: []string{dir}, RuntimeDir: shortDir(t),
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -163,4 +145,24 @@ func TestKilledDriverComesBackWithItsListener(t *testing.T) {
 	if err := l.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestConformanceOfTheBuiltBinary runs the suite through everything that an application has
+// between itself and a driver.
+func TestConformanceOfTheBuiltBinary(t *testing.T) {
+	h := newFakeHost(t, func(o *host.Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	info, err := h.Describe(within(t, 20*time.Second), "fake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Run(t, drivertest.Harness{
+		Info: func() driver.Info { return info },
+		Open: func(ctx context.Context, t drivertest.TB, namespace string) driver.Conn {
+			c, err := h.Open(ctx, host.OpenRequest{Config: driver.Config{Driver: "fake", VirtualHost: namespace, HasVirtualHost: true}})
+			if err != nil {
+				t.Fatalf("open: %v", err)
+			}
+			return c
+		},
+	})
 }

@@ -40,6 +40,7 @@ type process struct {
 	pid    int
 	runner *driverRunner
 	client *plugin.Client
+	keeper connKeeper
 	logger *slog.Logger
 
 	gone   chan struct{} // closed when the process is gone or given up
@@ -91,7 +92,7 @@ func (p *process) greet(ctx context.Context, h *Host, name string, found Candida
 		SkipHostEnv:      true,
 		StartTimeout:     h.opts.StartTimeout,
 		AutoMTLS:         h.opts.AutoMTLS,
-		GRPCDialOptions:  bridge.DialOptions(limits),
+		GRPCDialOptions:  append(bridge.DialOptions(limits), p.keeper.DialOption()),
 		// What it has to say is in our own records and errors.
 		Logger: hclog.NewNullLogger(),
 	})
@@ -190,7 +191,7 @@ func (p *process) watch(ctx context.Context, o Options) {
 		if !p.exited() && ctx.Err() == nil {
 			p.logger.Error("driver given up", "pid", p.pid, "err", err.Error())
 			p.killProcess()
-			p.end(&driver.Error{Reason: driver.ReasonDriverGone, Retryable: true, Message: fmt.Sprintf("driver process %d was killed: %v", p.pid, err), Err: err})
+			p.end(p.runner.GoneError(err))
 			return
 		}
 		p.end(p.exitError())
@@ -236,7 +237,7 @@ func (p *process) awaitExit(d time.Duration) {
 
 // exitError says how the process ended, with what it printed last.
 func (p *process) exitError() error {
-	return driver.Errorf(driver.ReasonDriverGone, "driver process %d ended: %s", p.pid, p.runner.ExitState())
+	return p.runner.GoneError(nil)
 }
 
 // explain replaces "the connection broke" by how the process ended, when it did.
@@ -271,6 +272,7 @@ func (p *process) kill() {
 	// With the process dead, go-plugin's Kill only closes its connection and its goroutines.
 	if p.client != nil {
 		p.client.Kill()
+		p.keeper.Close()
 	}
 	p.loops.Wait()
 }

@@ -47,7 +47,7 @@ func elfFormat(r io.ReaderAt) string {
 	if err != nil {
 		return "it is a damaged ELF program: " + err.Error()
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	arch := elfArch(f)
 	if arch != runtime.GOARCH {
 		return fmt.Sprintf("it is a program for %s, this machine is %s", arch, runtime.GOARCH)

@@ -85,7 +85,7 @@ func newRunBase(parent string, create bool) (*runBase, error) {
 		return nil, runDirError(parent, err)
 	}
 	if create {
-		if err := os.MkdirAll(parent, 0o700); err != nil {
+		if err := os.MkdirAll(parent, 0o700); err != nil { //nolint:gosec // G703: the operator names it
 			return nil, runDirError(parent, err)
 		}
 	}
@@ -140,7 +140,7 @@ func (b *runBase) checkLength() error {
 
 // makePrivate makes path, or accepts one that is already private and ours.
 func makePrivate(path string) error {
-	err := os.Mkdir(path, 0o700)
+	err := os.Mkdir(path, 0o700) //nolint:gosec // G703: its parent was checked
 	if err == nil {
 		return nil
 	}
@@ -213,7 +213,7 @@ func prepareRunDir(path string) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		lock.Close()
+		closeAll(lock)
 		return nil, err
 	}
 	return lock, nil
@@ -261,7 +261,7 @@ func (b *runBase) sweepOne(entry fs.DirEntry) (bool, error) {
 	if err != nil {
 		return false, ignoreMissing(err)
 	}
-	defer lock.Close()
+	defer closeAll(lock)
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return false, nil // its owner lives

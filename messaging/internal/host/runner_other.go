@@ -24,7 +24,7 @@ func awaitZombie(pid int) bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(queue)
+	defer closeFD(queue)
 	var watch unix.Kevent_t
 	unix.SetKevent(&watch, pid, unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
 	watch.Fflags = unix.NOTE_EXIT

@@ -157,6 +157,6 @@ func describeProgram(path string) string {
 	if err != nil {
 		return "its file cannot be read any more"
 	}
-	defer f.Close()
+	defer closeAll(f)
 	return programFormat(f)
 }

@@ -47,7 +47,7 @@ func TestStartFailures(t *testing.T) {
 		{
 			name: "hangs", script: "echo connecting; echo waiting >&2; exec sleep 1000\n", timeout: time.Second,
 			reason: driver.ReasonDriverGone,
-			texts:  []string{"printed no handshake in time and was killed, after 1", `"waiting"`, `standard output: "connecting"`, "raise the start timeout"},
+			texts:  []string{"printed no handshake in time and was killed, after", `"waiting"`, `standard output: "connecting"`, "raise the start timeout"},
 		},
 		{
 			name: "stops itself", script: "kill -STOP $$\n", timeout: time.Second,
@@ -115,7 +115,7 @@ func TestStartFailures(t *testing.T) {
 }
 
 func testStartFailure(t *testing.T, tc startFailureCase) {
-	candidate := Candidate{}
+	var candidate Candidate
 	if tc.helper {
 		candidate = helperCandidate(t)
 	} else {

@@ -73,7 +73,7 @@ func openEntry(dir, base string) (f *os.File, link string, err error) {
 	if err != nil {
 		return nil, "", cannotOpen(dir, err)
 	}
-	defer unix.Close(dirFD)
+	defer closeFD(dirFD)
 	if err := checkDirectory(dirFD, dir); err != nil {
 		return nil, "", err
 	}
@@ -90,7 +90,7 @@ func openEntry(dir, base string) (f *os.File, link string, err error) {
 		return nil, "", cannotOpen(full, err)
 	}
 	if err := checkProgram(fd, full); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil, "", err
 	}
 	return os.NewFile(uintptr(fd), full), "", nil
@@ -105,6 +105,9 @@ func openFD(dirFD int, path string, flags int) (int, error) {
 		}
 	}
 }
+
+// closeFD closes what was only read, where an error means nothing.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 func readLink(dirFD int, base string) (string, error) {
 	buf := make([]byte, 4096)

@@ -31,7 +31,7 @@ func TestTrustAccepts(t *testing.T) {
 	path := writeProgram(t, dir, "x", anyScript)
 	f, err := openTrusted(path)
 	must(t, err)
-	defer f.Close()
+	defer closeAll(f)
 	if f.Name() != path {
 		t.Errorf("name %q", f.Name())
 	}

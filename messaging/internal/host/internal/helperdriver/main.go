@@ -63,16 +63,16 @@ func misbehave(mode string) error {
 		return nil
 	case "noise":
 		for i := range 50 {
-			fmt.Printf("starting up, step %d | of | 50\n", i)
+			_, _ = fmt.Fprintf(os.Stdout, "starting up, step %d | of | 50\n", i)
 		}
 		return nil
 	case "print-later":
 		stdout, stderr := os.Stdout, os.Stderr // go-plugin replaces the variables
 		onSignal(syscall.SIGUSR1, func() {
 			for i := range 20000 {
-				fmt.Fprintf(stdout, "line %d of a driver that prints\n", i)
+				_, _ = fmt.Fprintf(stdout, "line %d of a driver that prints\n", i)
 			}
-			fmt.Fprintln(stderr, `{"level":"INFO","msg":"printed all"}`)
+			_, _ = fmt.Fprintln(stderr, `{"level":"INFO","msg":"printed all"}`)
 		})
 		return nil
 	case "ignore-term":
@@ -105,7 +105,7 @@ func onSignal(sig os.Signal, do func()) {
 
 // startChild leaves a child that holds stdout and stderr, as a shell wrapper's may.
 func startChild() error {
-	child := exec.Command("sleep", "1000")
+	child := exec.Command("sleep", "1000") //nolint:noctx // it is meant to be left behind
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr
 	if os.Getenv("HELPER_SETSID") != "" {
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

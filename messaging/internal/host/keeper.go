@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package host
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+)
+
+// keep is the keeper: it starts the process, waits for its end, and clears up. The
+// parent-death signal comes when the thread that started the process ends, so the keeper
+// holds on to its thread as long as the process lives.
+func (r *driverRunner) keep(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer r.release()
+
+	cmd, err := r.execute()
+	started <- err
+	if err != nil {
+		return
+	}
+	r.reap(cmd, awaitZombie(cmd.Process.Pid))
+	close(r.exited)
+	r.finishReaders()
+}
+
+// execute starts the process and its readers.
+func (r *driverRunner) execute() (*exec.Cmd, error) {
+	var p childPipes
+	if err := p.open(); err != nil {
+		return nil, err
+	}
+	defer p.closeTheirs()
+	cmd, err := r.command(&p)
+	began := time.Now()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		p.closeOurs()
+		return nil, err
+	}
+	r.stdout, r.stderr, r.lifeline = p.stdout, p.stderr, p.lifeline
+	logger := r.logger.With("pid", cmd.Process.Pid)
+	log := newDriverLog(logger, time.Now)
+	r.begin(cmd.Process.Pid, began, log)
+	r.readers.Go(func() { log.read(p.stderr) })
+	r.readers.Go(func() { r.readStdout(p.stdout, logger) })
+	return cmd, nil
+}
+
+// begin notes that the process runs, and kills it when Kill came first.
+func (r *driverRunner) begin(pid int, began time.Time, log *driverLog) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pid, r.began, r.log, r.state = pid, began, log, runnerRunning
+	r.startTime = processStartTime(pid)
+	if r.killed {
+		killGroup(pid)
+	}
+}
+
+// command puts the call together. The program is started through the open file: by a link in
+// the private directory, which gives the process a readable name, to the descriptor that it
+// inherits. The descriptor stays open in it, because the interpreter of a script opens the
+// same path once more.
+func (r *driverRunner) command(p *childPipes) (*exec.Cmd, error) {
+	path, err := r.programPath(firstExtraFD)
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{
+		Path:        path,
+		Args:        []string{r.spec.Driver.Path},
+		Env:         r.environment(),
+		Stdout:      p.stdoutTheirs,
+		Stderr:      p.stderrTheirs,
+		ExtraFiles:  []*os.File{r.file, p.lifelineTheirs},
+		SysProcAttr: processAttributes(),
+	}
+	return cmd, nil
+}
+
+// firstExtraFD is the number that a process sees for the first of ExtraFiles.
+const firstExtraFD = 3
+
+// environment is complete: nothing is added later.
+func (r *driverRunner) environment() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	env := driverEnv(os.Environ(), r.spec.PassEnv, r.spec.Env)
+	env = append(env,
+		LifelineVariable+"="+strconv.Itoa(firstExtraFD+1),
+		DriverFileVariable+"="+r.file.Name())
+	return append(env, r.env...)
+}
+
+// readStdout finds the handshake, then reads on for ever, so that a driver that prints
+// never blocks.
+func (r *driverRunner) readStdout(pipe io.Reader, logger *slog.Logger) {
+	lines := newLineReader(pipe)
+	log := &stdoutLog{logger: logger, limit: newRateLimit(logRate, time.Now)}
+	h, n, err := readHandshake(lines, log.before)
+	r.handshake <- handshakeResult{handshake: h, noise: n, err: err}
+	for {
+		line, err := lines.next()
+		if err != nil {
+			return
+		}
+		log.after(line)
+	}
+}
+
+// reap kills what is left of the group and collects the exit status. While the leader is a
+// zombie its process id, which is the group's, cannot be another's.
+func (r *driverRunner) reap(cmd *exec.Cmd, zombie bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if zombie {
+		killGroup(r.pid)
+	}
+	err := cmd.Wait()
+	r.status = cmd.ProcessState
+	r.state = runnerReaped
+	r.ended = time.Now()
+	if r.status == nil {
+		r.logger.Warn("the driver's exit status is lost", "err", err.Error())
+	}
+}
+
+// finishReaders waits for the readers, but not for a stranger who holds the pipes.
+func (r *driverRunner) finishReaders() {
+	deadline := time.Now().Add(pipeGrace)
+	_ = r.stdout.SetReadDeadline(deadline)
+	_ = r.stderr.SetReadDeadline(deadline)
+	r.readers.Wait()
+}
+
+// release lets go of everything. It runs once.
+func (r *driverRunner) release() {
+	closeAll(r.stdout, r.stderr, r.lifeline, r.file)
+	if err := r.dir.remove(); err != nil {
+		r.logger.Warn("directory of the driver is left behind", "err", err.Error())
+	}
+	r.mu.Lock()
+	r.state = runnerReleased
+	r.mu.Unlock()
+	close(r.released)
+}
+
+// linkName is the name under which the program is started; "ps" and "top" show it.
+func linkName(program string) string { return filepath.Base(program) }
