@@ -25,8 +25,11 @@ type sender struct {
 	conn   uint64
 	limits Limits
 
-	wake chan struct{} // of capacity one: something is queued, or the stream failed
+	wake chan struct{} // of capacity one: there is work for the writer
 	done sync.WaitGroup
+
+	frame *pb.SendHostFrame // used by who has set writing
+	spare []*pb.Message     // likewise
 
 	broken chan struct{} // closed when the stream has ended
 
@@ -35,8 +38,11 @@ type sender struct {
 	cancels  []uint64    // numbers to withdraw; guarded by mu
 	inFlight window      // written, without a result; guarded by mu
 	room     int         // how many more may be queued or in flight; guarded by mu
+	pending  int         // bytes queued or in flight; guarded by mu
+	writing  bool        // somebody writes frames now; guarded by mu
 	waiting  []chan struct{}
 	failed   error // why the stream ended; guarded by mu
+	greeted  bool  // the first frame was written; guarded by mu
 	closing  bool  // the Conn is being closed; guarded by mu
 }
 
@@ -45,6 +51,7 @@ type outgoing struct {
 	m        *driver.Message
 	index    int
 	done     func(int, error)
+	size     int
 	deadline time.Time // zero: none
 	number   uint64    // zero until written
 	settled  bool      // done was or is being called; guarded by sender.mu
@@ -55,7 +62,7 @@ type outgoing struct {
 func newSender(stream sendStream, epoch, conn uint64, limits Limits) *sender {
 	return &sender{
 		stream: stream, epoch: epoch, conn: conn, limits: limits,
-		wake: make(chan struct{}, 1), room: limits.MaxSendsInFlight, inFlight: window{base: 1},
+		wake: make(chan struct{}, 1), frame: new(pb.SendHostFrame), room: limits.MaxSendsInFlight, inFlight: window{base: 1},
 		broken: make(chan struct{}),
 	}
 }
@@ -86,6 +93,31 @@ func (s *sender) send(ctx context.Context, batch []*driver.Message, done func(in
 		if err := s.enqueue(ctx, i, m, done); err != nil {
 			done(i, err)
 		}
+	}
+	s.flush()
+}
+
+// inlineBytes is how much may be under way for a sender to write its frame itself. It is less
+// than what grpc-go queues for a stream before Send blocks (64 KiB), so that no caller is held
+// up by a driver that does not read.
+const inlineBytes = 48 << 10
+
+// flush gets what is queued on its way. While little is under way the caller writes it itself,
+// which spares a hand-off to the writer; when somebody is writing already, that one takes it.
+func (s *sender) flush() {
+	s.mu.Lock()
+	inline := s.greeted && !s.writing && s.pending <= inlineBytes && len(s.queue) > 0
+	wake := !inline && !s.writing
+	s.writing = s.writing || inline
+	s.mu.Unlock()
+	switch {
+	case inline:
+		// One frame: what has come meanwhile is the writer's, not this caller's.
+		if s.writeFrame() && !s.endWriting() {
+			s.yieldWriting()
+		}
+	case wake:
+		notify(s.wake)
 	}
 }
 
@@ -121,12 +153,13 @@ func (s *sender) enqueue(ctx context.Context, i int, m *driver.Message, done fun
 		return unsent(err)
 	}
 	s.room--
+	out.size = m.Size()
+	s.pending += out.size
 	s.queue = append(s.queue, out)
 	if ctx.Done() != nil {
 		out.stop = context.AfterFunc(ctx, func() { s.withdraw(ctx, out) })
 	}
 	s.mu.Unlock()
-	s.signal()
 	return nil
 }
 
@@ -135,6 +168,7 @@ func (s *sender) awaitRoomLocked(ctx context.Context) error {
 	ready := make(chan struct{})
 	s.waiting = append(s.waiting, ready)
 	s.mu.Unlock()
+	notify(s.wake) // what this batch has queued already may be what takes the room
 	var err error
 	select {
 	case <-ready:
@@ -158,13 +192,6 @@ func (s *sender) forgetLocked(ready chan struct{}) bool {
 	return true
 }
 
-func (s *sender) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
 // withdraw takes back a message whose sender's ctx ended: at once while it is queued,
 // otherwise by asking the driver, which then reports what became of it.
 func (s *sender) withdraw(ctx context.Context, out *outgoing) {
@@ -178,7 +205,7 @@ func (s *sender) withdraw(ctx context.Context, out *outgoing) {
 		out.settled, out.withdraw = true, true
 		s.cancels = append(s.cancels, out.number)
 		s.mu.Unlock()
-		s.signal()
+		notify(s.wake)
 		err := cancelled(ctx)
 		err.InDoubt = true
 		out.done(out.index, err)
@@ -191,6 +218,7 @@ func (s *sender) withdraw(ctx context.Context, out *outgoing) {
 			break
 		}
 	}
+	s.pending -= out.size
 	s.releaseLocked(1)
 	s.mu.Unlock()
 	out.done(out.index, cancelled(ctx))
@@ -205,52 +233,93 @@ func (s *sender) releaseLocked(n int) {
 	}
 }
 
-// writeLoop writes frames until the stream ends.
+// writeLoop writes what callers do not write themselves, until the stream ends.
 func (s *sender) writeLoop() {
 	defer s.done.Done()
-	frame := &pb.SendHostFrame{Epoch: s.epoch, Conn: s.conn}
-	if err := s.stream.Send(frame); err != nil {
+	if err := s.stream.Send(&pb.SendHostFrame{Epoch: s.epoch, Conn: s.conn}); err != nil {
 		return // readLoop learns why
 	}
-	var spare []*pb.Message
+	s.mu.Lock()
+	s.greeted = true
+	s.mu.Unlock()
 	for {
+		s.mu.Lock()
+		mine := !s.writing && (len(s.queue) > 0 || len(s.cancels) > 0)
+		s.writing = s.writing || mine
+		s.mu.Unlock()
+		if mine && !s.writeFrames() {
+			return
+		}
 		select {
 		case <-s.wake:
 		case <-s.stream.Context().Done():
 			return
 		}
-		for {
-			frame.Reset()
-			frame.Epoch = s.epoch
-			expired := s.fill(frame, &spare)
-			for _, out := range expired {
-				out.finish(driver.Errorf(driver.ReasonExpired, "the %s message waited longer than its time", out.m.Kind))
-			}
-			if len(frame.Messages) == 0 && len(frame.Cancel) == 0 {
-				break
-			}
-			// grpc-go marshals before Send returns and we have no stats handler, so the
-			// messages may be used again.
-			if err := s.stream.Send(frame); err != nil {
-				return
-			}
-			spare = recycle(spare, frame.Messages)
+	}
+}
+
+// writeFrames writes until nothing is queued, and gives up writing. It reports false when the
+// stream is broken; readLoop learns why.
+func (s *sender) writeFrames() bool {
+	for {
+		if !s.writeFrame() {
+			return false
+		}
+		if s.endWriting() {
+			return true
 		}
 	}
 }
 
+// writeFrame writes one frame of what is queued.
+func (s *sender) writeFrame() bool {
+	s.frame.Reset()
+	s.frame.Epoch = s.epoch
+	for _, out := range s.fill(s.frame) {
+		out.finish(driver.Errorf(driver.ReasonExpired, "the %s message waited longer than its time", out.m.Kind))
+	}
+	if len(s.frame.Messages) == 0 && len(s.frame.Cancel) == 0 {
+		return true
+	}
+	// grpc-go marshals before Send returns and we have no stats handler, so the messages may
+	// be used again.
+	if err := s.stream.Send(s.frame); err != nil {
+		return false
+	}
+	s.spare = recycle(s.spare, s.frame.Messages)
+	return true
+}
+
+// endWriting gives up writing, unless something was queued meanwhile.
+func (s *sender) endWriting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) > 0 || len(s.cancels) > 0 {
+		return false
+	}
+	s.writing = false
+	return true
+}
+
+// yieldWriting leaves what is queued to the writer.
+func (s *sender) yieldWriting() {
+	s.mu.Lock()
+	s.writing = false
+	s.mu.Unlock()
+	notify(s.wake)
+}
+
 // fill moves what is queued into frame, up to a batch, and returns what expired.
-func (s *sender) fill(frame *pb.SendHostFrame, spare *[]*pb.Message) []*outgoing {
+func (s *sender) fill(frame *pb.SendHostFrame) []*outgoing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	frame.Cancel = s.cancels
 	s.cancels = nil
 	var expired []*outgoing
-	taken, bytes, lastIndex := 0, 0, -1
+	taken, bytes := 0, 0
 	var now time.Time
 	for _, out := range s.queue {
-		size := out.m.Size()
-		if len(frame.Messages) > 0 && (len(frame.Messages) == batchMessages || bytes+size > batchBytes) {
+		if len(frame.Messages) > 0 && (len(frame.Messages) == batchMessages || bytes+out.size > batchBytes) {
 			break
 		}
 		taken++
@@ -262,23 +331,19 @@ func (s *sender) fill(frame *pb.SendHostFrame, spare *[]*pb.Message) []*outgoing
 			if left = out.deadline.Sub(now); left <= 0 {
 				out.settled = true
 				expired = append(expired, out)
+				s.pending -= out.size
 				s.releaseLocked(1)
 				continue
 			}
 		}
-		p := takeSpare(spare)
+		p := takeSpare(&s.spare)
 		messageToProto(p, out.m, left)
 		out.number = s.inFlight.push(out)
 		if len(frame.Messages) == 0 {
 			frame.First = out.number
 		}
-		// Another part of the same batch may be in an earlier frame, which comes first (SEND-3).
-		if out.index > 0 && out.index != lastIndex+1 {
-			frame.Continues = true
-		}
-		lastIndex = out.index
 		frame.Messages = append(frame.Messages, p)
-		bytes += size
+		bytes += out.size
 	}
 	n := copy(s.queue, s.queue[taken:])
 	clear(s.queue[n:])
@@ -354,6 +419,7 @@ func (s *sender) result(number uint64, err error) {
 		s.mu.Unlock()
 		return
 	}
+	s.pending -= out.size
 	s.releaseLocked(1)
 	already := out.settled
 	out.settled = true

@@ -30,13 +30,20 @@ func (s *Server) Send(stream pb.Driver_SendServer) error {
 	f := &sendFeed{
 		server: s, stream: stream, epoch: first.GetEpoch(), ctx: ctx,
 		wake: make(chan struct{}, 1), frames: make(map[uint64]*sentFrame),
-		async: asyncSender(sc.conn), limit: s.agreed().MaxSendsInFlight,
+		limit: s.agreed().MaxSendsInFlight,
 	}
-	var writer sync.WaitGroup
-	writer.Go(f.writeResults)
+	var loops sync.WaitGroup
+	loops.Go(f.writeResults)
+	if a, ok := sc.conn.(driver.AsyncSender); ok {
+		f.async = a
+	} else {
+		q := newQueuedSender(sc.conn)
+		f.async = q
+		loops.Go(func() { q.run(ctx) })
+	}
 	err = f.read(first)
 	cancel() // what the driver still holds fails now, and reports it to nobody
-	writer.Wait()
+	loops.Wait()
 	f.calls.Wait()
 	if errors.Is(err, io.EOF) {
 		err = nil
@@ -61,6 +68,7 @@ type sendFeed struct {
 	frames   map[uint64]*sentFrame // by first number, until the last result; guarded by mu
 	next     uint64                // the number the next message must have; used by read alone
 	inFlight int                   // messages without a result; guarded by mu
+	lazy     bool                  // all results so far can wait; guarded by mu
 }
 
 // sentFrame is the messages of one frame on their way through the driver.
@@ -120,9 +128,6 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 		return protocolError("more than %d messages without a result", f.limit)
 	}
 	f.calls.Add(len(in))
-	if pool, ok := f.async.(*sendPool); ok && frame.GetContinues() {
-		pool.settle()
-	}
 	f.dispatch(ctx, sent, batch)
 	return nil
 }

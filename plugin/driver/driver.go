@@ -38,7 +38,8 @@ type Conn interface {
 	//	SEND-2  When only some failed it returns a *[BatchError] that names each of them; any
 	//	        other error stands for the whole batch. An empty batch is nil.
 	//	SEND-3  It may be called from many goroutines at once. Messages of one batch are sent
-	//	        in order; two calls in flight have no order between them.
+	//	        in order; two calls in flight have no order between them. The SDK calls it
+	//	        from one goroutine, with everything that was queued meanwhile as one batch.
 	//	SEND-4  While the broker is away it waits, until ctx ends; then it fails with
 	//	        ReasonNotConnected, or with the reason why connecting fails, or
 	//	        ReasonBrokerBlocked: the cause says more than that time ran out, and Err holds

@@ -1350,10 +1350,7 @@ type SendHostFrame struct {
 	First    uint64     `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
 	Messages []*Message `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Numbers of messages to withdraw if they have not left yet.
-	Cancel []uint64 `protobuf:"varint,5,rep,packed,name=cancel,proto3" json:"cancel,omitempty"`
-	// A message of this frame follows one of an earlier frame in the order of its sender: a
-	// driver that works on frames side by side finishes the earlier ones first.
-	Continues     bool `protobuf:"varint,6,opt,name=continues,proto3" json:"continues,omitempty"`
+	Cancel        []uint64 `protobuf:"varint,5,rep,packed,name=cancel,proto3" json:"cancel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1421,13 +1418,6 @@ func (x *SendHostFrame) GetCancel() []uint64 {
 		return x.Cancel
 	}
 	return nil
-}
-
-func (x *SendHostFrame) GetContinues() bool {
-	if x != nil {
-		return x.Continues
-	}
-	return false
 }
 
 type SendDriverFrame struct {
@@ -2169,14 +2159,13 @@ const file_driver_proto_rawDesc = "" +
 	"\tmandatory\x18\x11 \x01(\bR\tmandatory\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
 	"\rSendHostFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04conn\x18\x02 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x125\n" +
 	"\bmessages\x18\x04 \x03(\v2\x19.parley.driver.v1.MessageR\bmessages\x12\x16\n" +
-	"\x06cancel\x18\x05 \x03(\x04R\x06cancel\x12\x1c\n" +
-	"\tcontinues\x18\x06 \x01(\bR\tcontinues\"\x93\x01\n" +
+	"\x06cancel\x18\x05 \x03(\x04R\x06cancel\"\x93\x01\n" +
 	"\x0fSendDriverFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x123\n" +
 	"\baccepted\x18\x02 \x03(\v2\x17.parley.driver.v1.RangeR\baccepted\x125\n" +

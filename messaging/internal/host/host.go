@@ -27,7 +27,8 @@ type Options struct {
 	HeartbeatInterval time.Duration
 	HeartbeatTimeout  time.Duration
 	// BackoffMin and BackoffMax bound the wait before a driver is started again, 50 ms and
-	// 10 s. It doubles with each failure and has jitter.
+	// 10 s. It doubles with each failure and has jitter. After a process that was ready it is
+	// 2 s at most.
 	BackoffMin time.Duration
 	BackoffMax time.Duration
 	// StableTime is how long a driver must live for the wait to start from BackoffMin again, 10 s.

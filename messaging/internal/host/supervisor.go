@@ -13,6 +13,10 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
+// readyBackoffMax bounds the wait after a process that was ready. Its program works, and calls
+// wait for the next one: the long waits are for programs that do not start.
+const readyBackoffMax = 2 * time.Second
+
 // supervisor keeps one driver running: it starts a process, waits for its end, and starts the
 // next one after a pause. Its one goroutine owns the processes.
 type supervisor struct {
@@ -58,13 +62,13 @@ func (s *supervisor) run(ctx context.Context) {
 	defer s.set(func() { s.current, s.stopped = nil, true })
 	backoff := s.host.opts.BackoffMin
 	for ctx.Err() == nil {
-		started := time.Now()
+		started, limit := time.Now(), s.host.opts.BackoffMax
 		p, err := launch(ctx, s.host, s.key.driver, s.logger)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			s.logger.Error("driver did not start", "err", err.Error())
+			s.logger.Log(ctx, s.failureLevel(), "driver did not start", "err", err.Error())
 			s.set(func() { s.lastErr, s.failures = err, s.failures+1 })
 		} else {
 			s.set(func() { s.current, s.failures, s.lastErr = p, 0, nil; s.lives++ })
@@ -72,15 +76,27 @@ func (s *supervisor) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			limit = min(limit, readyBackoffMax)
 		}
 		if time.Since(started) > s.host.opts.StableTime {
 			backoff = s.host.opts.BackoffMin
 		}
+		backoff = min(backoff, limit)
 		if !s.pause(ctx, backoff) {
 			return
 		}
-		backoff = min(2*backoff, s.host.opts.BackoffMax)
+		backoff *= 2
 	}
+}
+
+// failureLevel is debug while the failure of a start is also the error that a caller gets.
+func (s *supervisor) failureLevel() slog.Level {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lives == 0 {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
 }
 
 // live waits for the end of a process, or of the supervisor, and clears up after it.

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/parleymq/parley/messaging"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+func TestTemporary(t *testing.T) {
+	with := driver.Info{Options: []driver.OptionSpec{{Name: "amqp_auto_delete"}, {Name: "other"}}}
+	tests := []struct {
+		raw  string
+		info driver.Info
+		want string
+	}{
+		{"x://h/v", driver.Info{}, "x://h/v"},
+		{"x://h/v", with, "x://h/v?amqp_auto_delete=true"},
+		{"x://h?other=1", with, "x://h?other=1&amqp_auto_delete=true"},
+		{"x://h/v#f?", with, "x://h/v?amqp_auto_delete=true"},
+		{"x://h?amqp_auto_delete=false", with, "x://h?amqp_auto_delete=false"},
+	}
+	for _, test := range tests {
+		u, err := messaging.ParseURL(test.raw, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := temporary(test.raw, u, test.info); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.raw, got, test.want)
+		}
+	}
+}
+
+// TestExplain: time that ran out without a broker is the broker's fault, and only then.
+func TestExplain(t *testing.T) {
+	late := &messaging.Error{Code: messaging.CodeNoReply, Message: "late"}
+	refused := driver.State{Phase: driver.Connecting, Err: driver.Errorf(driver.ReasonNotConnected, "connection refused")}
+	tests := []struct {
+		name   string
+		states []driver.State
+		err    error
+		want   int
+	}{
+		{"never there", []driver.State{refused}, late, exitUnavailable},
+		{"there", []driver.State{refused, {Phase: driver.Ready}}, late, exitNoReply},
+		{"lost", []driver.State{{Phase: driver.Ready}, refused}, late, exitNoReply},
+		{"unknown", nil, late, exitNoReply},
+		{"another error", []driver.State{refused}, &messaging.Error{Code: messaging.CodeConfig}, exitUsage},
+		{"raised", []driver.State{refused}, &messaging.RemoteError{}, exitRemote},
+	}
+	for _, test := range tests {
+		s := &session{}
+		for _, state := range test.states {
+			s.note(state)
+		}
+		err := s.explain(test.err)
+		if got := exitStatus(err); got != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%s: got %d (%v), want %d", test.name, got, err, test.want)
+		}
+	}
+}

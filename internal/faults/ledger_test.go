@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// ledger has every call and every run of the method.
+type ledger struct {
+	mu    sync.Mutex
+	calls map[int][]event // by number; guarded by mu
+	runs  map[int]int     // guarded by mu
+	oks   []event         // answered, in the order of their coming; guarded by mu
+}
+
+func newLedger() *ledger { return &ledger{calls: make(map[int][]event), runs: make(map[int]int)} }
+
+func (l *ledger) add(e event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch e.Event {
+	case "exec":
+		l.runs[e.N]++
+	case "call":
+		l.calls[e.N] = append(l.calls[e.N], e)
+		if e.Code == "" {
+			l.oks = append(l.oks, e)
+		}
+	}
+}
+
+// answered is how many calls that began after at have been answered.
+func (l *ledger) answered(at time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, e := range slices.Backward(l.oks) {
+		if e.Start > at.UnixNano() {
+			n++
+		} else if e.Start < at.Add(-time.Minute).UnixNano() {
+			break
+		}
+	}
+	return n
+}
+
+// failed is how many calls that began after at have failed.
+func (l *ledger) failed(at time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, es := range l.calls {
+		for _, e := range es {
+			if e.Start > at.UnixNano() && e.Code != "" {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// recovery is how long after at the first call succeeded that began after it.
+func (l *ledger) recovery(at time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var first int64
+	for _, e := range l.oks {
+		if end := e.Start + int64(e.Took); e.Start > at.UnixNano() && (first == 0 || end < first) {
+			first = end
+		}
+	}
+	return time.Duration(first - at.UnixNano())
+}
+
+// summary is what a test found.
+type summary struct {
+	Test          string         `json:"test"`
+	Faults        int            `json:"faults"`
+	Calls         int            `json:"calls"`
+	OK            int            `json:"ok"`
+	Errors        map[string]int `json:"errors"` // by code
+	ExecutedTwice int            `json:"executed_twice"`
+	NotExecuted   int            `json:"answered_and_not_executed"`
+	Unreturned    int            `json:"unreturned"`
+	LongestMS     float64        `json:"longest_call_ms"`
+	TimeoutMS     float64        `json:"timeout_ms"`
+	RecoveryP50MS float64        `json:"recovery_p50_ms"`
+	RecoveryMaxMS float64        `json:"recovery_max_ms"`
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// check judges the ledger when all applications have ended, and notes the figures. A
+// client that was killed leaves calls that never returned; who killed none checks for them.
+func (l *ledger) check(t *testing.T, timeout time.Duration, faults int, recoveries []time.Duration) summary {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := summary{Test: t.Name(), Faults: faults, Calls: len(l.calls), Errors: map[string]int{}, TimeoutMS: millis(timeout)}
+	last, longest := 0, time.Duration(0)
+	for n, events := range l.calls {
+		last = max(last, n)
+		if len(events) != 1 {
+			t.Errorf("call %d returned %d times", n, len(events))
+		}
+		e := events[0]
+		longest = max(longest, e.Took)
+		if e.Took > timeout+returnSlack {
+			t.Errorf("call %d took %v with a timeout of %v: %s", n, e.Took, timeout, e.Error)
+		}
+		switch {
+		case e.Code != "":
+			s.Errors[e.Code]++
+			if s.Errors[e.Code] == 1 {
+				t.Logf("first error of code %s, after %v: %s", e.Code, e.Took.Round(time.Millisecond), e.Error)
+			}
+		default:
+			s.OK++
+			if l.runs[n] == 0 {
+				s.NotExecuted++
+			}
+		}
+	}
+	for n := 1; n <= last; n++ {
+		if len(l.calls[n]) == 0 {
+			s.Unreturned++
+		}
+	}
+	for n, runs := range l.runs {
+		if runs > 1 {
+			s.ExecutedTwice++
+			t.Errorf("call %d was executed %d times", n, runs)
+		}
+	}
+	if s.NotExecuted > 0 {
+		t.Errorf("%d calls were answered and not executed", s.NotExecuted)
+	}
+	if bad := s.Errors["wrong"] + s.Errors["remote"] + s.Errors["internal"]; bad > 0 {
+		t.Errorf("%d calls failed in a way that no fault explains", bad)
+	}
+	s.LongestMS = millis(longest)
+	if len(recoveries) > 0 {
+		slices.Sort(recoveries)
+		s.RecoveryP50MS, s.RecoveryMaxMS = millis(recoveries[len(recoveries)/2]), millis(recoveries[len(recoveries)-1])
+	}
+	t.Logf("%+v", s)
+	figures.add(s)
+	return s
+}

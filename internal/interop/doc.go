@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package interop holds the tests of Parley with unmodified Python oslo.messaging peers on a
+// real RabbitMQ, in both directions and through the real driver process: every kind of
+// message, every kind of answer, the values, the request context, and the bytes on the wire
+// against those recorded from the peers (sdk/envelope/testdata and plugins/rabbit/testdata).
+//
+// The Go servers of the tests have the methods of the Python one, internal/peertest's
+// server.py, so that one table of expectations holds for both.
+package interop

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package interop
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/messaging"
+)
+
+var bed testbed.Bed
+
+func TestMain(m *testing.M) { os.Exit(bed.Main(m, nil)) }
+
+const (
+	// patience bounds every wait for what must happen, on a machine that does other things.
+	patience = 30 * time.Second
+	// slack is how much later than its timeout a call may return on such a machine.
+	slack = 3 * time.Second
+)
+
+// eachPython runs a test with each release of oslo.messaging, at the same time.
+func eachPython(t *testing.T, test func(t *testing.T, python peertest.Python)) {
+	t.Helper()
+	bed.Broker(t)
+	for _, python := range peertest.Pythons(t) {
+		t.Run(python.Name, func(t *testing.T) {
+			t.Parallel()
+			test(t, python)
+		})
+	}
+}
+
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// pythonServers starts one Python server for each name, at the same time.
+func pythonServers(t *testing.T, python peertest.Python, url, topic string, names ...string) map[string]*peertest.PythonServer {
+	t.Helper()
+	type started struct {
+		name   string
+		server *peertest.PythonServer
+		err    error
+	}
+	results := make(chan started, len(names))
+	for _, name := range names {
+		go func() {
+			s, err := peertest.StartPythonServer(t.Context(), python, peertest.PythonServerOptions{URL: url, Topic: topic, Server: name})
+			results <- started{name, s, err}
+		}()
+	}
+	servers := make(map[string]*peertest.PythonServer)
+	for range names {
+		r := <-results
+		if r.err != nil {
+			t.Error(r.err)
+			continue
+		}
+		t.Cleanup(func() {
+			if err := r.server.Close(); err != nil {
+				t.Error(err)
+			}
+			if t.Failed() {
+				t.Logf("output of %s:\n%s", r.name, r.server.Output())
+			}
+		})
+		servers[r.name] = r.server
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return servers
+}
+
+// goServer runs a server in this process that has the methods of the Python one.
+func goServer(t *testing.T, tr *messaging.Transport, topic, name string) *recorder {
+	t.Helper()
+	r := &recorder{server: name}
+	testbed.Serve(t, messaging.NewRPCServer(tr, messaging.Target{Topic: topic, Server: name}, nil, endpoints(r)...))
+	return r
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/messaging"
+)
+
+const (
+	setupTimeout = 3 * time.Minute // builds from nothing, on a busy machine
+	closeTimeout = 20 * time.Second
+)
+
+// Bed is what a test program shares between its tests.
+type Bed struct {
+	// Drivers is the directory of the drivers, Runtime the one of their sockets.
+	Drivers string
+	Runtime string
+	// Bin is the directory of the other programs.
+	Bin string
+
+	top       string
+	broker    *peertest.RabbitMQ
+	brokerErr error
+}
+
+// Programs are what Main builds: import paths below the module by the name of the file.
+type Programs map[string]string
+
+// Main builds the rabbit driver and the programs, starts or finds a RabbitMQ node, runs the
+// tests and takes everything down. It returns the exit code, which is not zero either when a
+// goroutine is left.
+func (b *Bed) Main(m *testing.M, programs Programs) int {
+	if err := b.setUp(programs); err != nil {
+		fmt.Fprintln(os.Stderr, "testbed:", err)
+		return 1
+	}
+	code := m.Run()
+	if err := b.tearDown(); err != nil {
+		fmt.Fprintln(os.Stderr, "testbed:", err)
+		code = 1
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "testbed:", err)
+			code = 1
+		}
+	}
+	return code
+}
+
+func (b *Bed) setUp(programs Programs) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
+	defer cancel()
+	// Short, for a socket's address has little room.
+	if b.top, err = os.MkdirTemp("/tmp", "pb"); err != nil {
+		return err
+	}
+	b.Drivers, b.Runtime, b.Bin = filepath.Join(b.top, "drivers"), filepath.Join(b.top, "run"), filepath.Join(b.top, "bin")
+	for _, dir := range []string{b.Drivers, b.Runtime, b.Bin} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	var starting sync.WaitGroup
+	starting.Go(func() { b.broker, b.brokerErr = peertest.UseRabbitMQ(ctx) })
+	err = build(ctx, filepath.Join(b.Drivers, "parley-driver-rabbit"), "plugins/rabbit")
+	for name, path := range programs {
+		err = errors.Join(err, build(ctx, filepath.Join(b.Bin, name), path))
+	}
+	starting.Wait()
+	if err != nil {
+		return errors.Join(err, b.tearDown())
+	}
+	return nil
+}
+
+func (b *Bed) tearDown() error {
+	var err error
+	if b.broker != nil {
+		err = b.broker.Close()
+	}
+	return errors.Join(err, os.RemoveAll(b.top))
+}
+
+// build compiles one program of the module, with the race detector if the tests have it.
+func build(ctx context.Context, file, path string) error {
+	args := []string{"build", "-o", file}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/parleymq/parley/"+path)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", path, err, out)
+	}
+	// Whatever the umask is: a driver that others may write is refused.
+	return os.Chmod(file, 0o755) //nolint:gosec // a program
+}
+
+// Broker returns the shared RabbitMQ node. Tests keep to vhosts of their own.
+func (b *Bed) Broker(tb testing.TB) *peertest.RabbitMQ {
+	tb.Helper()
+	if b.brokerErr != nil {
+		if errors.Is(b.brokerErr, peertest.ErrMissing) && os.Getenv("PARLEY_TEST_OPTIONAL") == "1" {
+			tb.Skipf("NOT PROVEN: %s: %v", tb.Name(), b.brokerErr)
+		}
+		tb.Fatal(b.brokerErr)
+	}
+	return b.broker
+}
+
+// Host returns a Host for the drivers built here, which logs into logs.
+func (b *Bed) Host(logs *Logs) *messaging.Host {
+	return messaging.NewHost(&messaging.HostOptions{
+		DriverPath: []string{b.Drivers}, RuntimeDir: b.Runtime, Logger: logs.Logger(),
+	})
+}
+
+// Open opens a transport with a driver process of its own. It is closed with the test.
+func (b *Bed) Open(tb testing.TB, url string) (*messaging.Transport, *Logs) {
+	tb.Helper()
+	logs := NewLogs(tb)
+	t, err := messaging.Open(tb.Context(), url, &messaging.Options{Host: b.Host(logs), Logger: logs.Logger(), AppName: "testbed"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { Close(tb, t) })
+	return t, logs
+}
+
+// Close closes a transport, in bounded time.
+func Close(tb testing.TB, t *messaging.Transport) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		tb.Errorf("close the transport: %v", err)
+	}
+}
+
+// Serve runs a server until the test ends, and returns when it receives requests.
+func Serve(tb testing.TB, s *messaging.RPCServer) (stop func()) {
+	tb.Helper()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(context.Background()) }()
+	stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			tb.Errorf("shut down the server: %v", err)
+		}
+		if err := <-served; !errors.Is(err, messaging.ErrServerClosed) {
+			tb.Errorf("Serve returned %v", err)
+		}
+	})
+	tb.Cleanup(stop)
+	select {
+	case <-s.Ready():
+	case err := <-served:
+		served <- err
+		tb.Fatalf("Serve returned %v", err)
+	case <-time.After(closeTimeout):
+		tb.Fatal("the server is not ready in time")
+	}
+	return stop
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package messaging
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// Defaults of [RPCServerOptions].
+const (
+	DefaultConcurrency     = 64
+	DefaultShutdownTimeout = 30 * time.Second
+)
+
+// cancelGrace is how long handlers whose contexts were cancelled, and their replies, get
+// before the server ends without them.
+const cancelGrace = 5 * time.Second
+
+// RPCServerOptions are the settings of an [RPCServer]. Nil, and every zero field, mean the
+// default.
+type RPCServerOptions struct {
+	// Concurrency is how many requests are handled at once, and how many the broker is asked
+	// for: there is no queue behind it. 1 handles one after another. Default: 64.
+	Concurrency int
+	// ShutdownTimeout bounds the wait for handlers when the context of Serve ends. Shutdown
+	// is bounded by its own context instead. Default: 30 seconds.
+	ShutdownTimeout time.Duration
+	// DedupeSize and DedupeAge bound the window in which a repeated message is recognised and
+	// dropped. Defaults: 4096 messages, 10 minutes.
+	DedupeSize int
+	DedupeAge  time.Duration
+	// Logger replaces the transport's.
+	Logger *slog.Logger
+}
+
+func (o *RPCServerOptions) withDefaults(t *Transport) RPCServerOptions {
+	var c RPCServerOptions
+	if o != nil {
+		c = *o
+	}
+	if c.Concurrency <= 0 {
+		c.Concurrency = DefaultConcurrency
+	}
+	if c.ShutdownTimeout <= 0 {
+		c.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	if c.DedupeSize <= 0 {
+		c.DedupeSize = defaultDedupeSize
+	}
+	if c.DedupeAge <= 0 {
+		c.DedupeAge = defaultDedupeAge
+	}
+	if c.Logger == nil {
+		c.Logger = t.opts.Logger
+	}
+	return c
+}
+
+// RPCServer receives the requests of a target and runs them on endpoints. It serves once: make
+// another to serve again.
+//
+// A request is acknowledged to the broker before it is handled, as upstream does it
+// (oslo_messaging/_drivers/amqpdriver.py, RpcAMQPListener): it is run at most once, and when
+// the server dies with it, its caller learns that by its deadline. What was received is
+// answered, also during a shutdown. A handler's context ends when the caller's time is over,
+// where the wire tells it, and when the handler returns; that a caller gave up, it is not told.
+type RPCServer struct {
+	t          *Transport
+	target     Target
+	opts       RPCServerOptions
+	dispatcher dispatcher
+
+	ready    chan struct{} // closed once requests are received
+	stopping chan struct{} // closed by the first Shutdown
+	done     chan struct{} // closed when Serve ended, or never will begin
+	cancel   chan struct{} // closed when a Shutdown gives up waiting for handlers
+
+	mu    sync.Mutex // guards the rest
+	state serverState
+	// shut and cancelled say that stopping and cancel are closed.
+	shut, cancelled bool
+}
+
+type serverState uint8
+
+const (
+	serverNew serverState = iota
+	serverServing
+	serverStopped
+)
+
+// NewRPCServer returns a server of target, which needs a topic and a server name, on
+// endpoints. It does no I/O and never fails: what is wrong is the error of Serve. When several
+// endpoints accept a request, the first in order that has the method gets it.
+func NewRPCServer(t *Transport, target Target, opts *RPCServerOptions, endpoints ...*Endpoint) *RPCServer {
+	o := opts.withDefaults(t)
+	return &RPCServer{
+		t:          t,
+		target:     target,
+		opts:       o,
+		dispatcher: dispatcher{endpoints: endpoints, logger: o.Logger},
+		ready:      make(chan struct{}),
+		stopping:   make(chan struct{}),
+		done:       make(chan struct{}),
+		cancel:     make(chan struct{}),
+	}
+}
+
+// Ready returns a channel that is closed once the server receives requests: what is sent from
+// then on arrives. It is never closed when Serve fails before that.
+func (s *RPCServer) Ready() <-chan struct{} { return s.ready }
+
+// Serve receives requests and handles them until it is told to stop: by Shutdown, by the end
+// of ctx, or because the transport is closed. It then takes no more requests, waits for the
+// handlers, sends their replies and stops listening before it returns. It always returns an
+// error: ErrServerClosed after Shutdown and after the end of ctx (which it then wraps),
+// ErrClosed when the transport is closed, and whatever kept it from listening otherwise. The
+// values of ctx are those of the handlers' contexts; its end cancels them only after
+// ShutdownTimeout.
+func (s *RPCServer) Serve(ctx context.Context) error {
+	op := operation{verb: "serve", target: s.target}
+	if err := s.begin(op); err != nil {
+		return err
+	}
+	defer s.end()
+	if err := s.check(op); err != nil {
+		return err
+	}
+	if err := s.t.enter(op); err != nil {
+		return err
+	}
+	defer s.t.leave()
+
+	polling, stopPolling := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watch(polling, stopPolling)
+	}()
+	defer func() { stopPolling(); <-watched }()
+	l, err := s.t.conn.Listen(polling, driver.Source{
+		Kind: driver.SourceServer, Settle: driver.SettleOnPoll, Target: s.target.address(s.t.opts.DefaultExchange),
+	})
+	if err != nil {
+		return s.whyStopped(ctx, op, err)
+	}
+	close(s.ready)
+	err = newServing(ctx, s, l).run(polling)
+	return s.whyStopped(ctx, op, err)
+}
+
+// begin makes sure that the server serves once.
+func (s *RPCServer) begin(op operation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state == serverServing:
+		return op.errorf(CodeConfig, nil, "the server serves already; make another")
+	case s.state == serverStopped || s.shut:
+		return op.errorf(CodeServerClosed, nil, "the server was shut down")
+	}
+	s.state = serverServing
+	return nil
+}
+
+func (s *RPCServer) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = serverStopped
+	close(s.done)
+}
+
+func (s *RPCServer) check(op operation) error {
+	if err := s.target.validate(roleServer); err != nil {
+		return err
+	}
+	return s.t.requires(driver.CapRPC, "remote procedure calls", op)
+}
+
+// watch ends polling when the server or its transport is told to stop.
+func (s *RPCServer) watch(polling context.Context, stop context.CancelFunc) {
+	select {
+	case <-s.stopping:
+	case <-s.t.closing:
+	case <-polling.Done():
+	}
+	stop()
+}
+
+// whyStopped returns the error of Serve. err is what listening or polling failed with.
+func (s *RPCServer) whyStopped(ctx context.Context, op operation, err error) error {
+	switch {
+	case isClosed(s.stopping):
+		return op.errorf(CodeServerClosed, nil, "the server was shut down")
+	case isClosed(s.t.closing):
+		return errClosed(op)
+	case err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
+		return op.wrap(err)
+	case ctx.Err() != nil:
+		return op.errorf(CodeServerClosed, ctx.Err(), "the context of Serve ended")
+	default:
+		return op.errorf(CodeInternal, err, "the listener ended: %v", err)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Shutdown stops the server: it takes no more requests, and returns nil once all handlers have
+// returned, their replies are sent and nothing is received any more. When ctx ends first,
+// Shutdown cancels the contexts of the handlers and returns ctx's error; Serve then returns
+// within 10 seconds, with handlers left behind only if they ignore their context. A handler
+// must not wait for Shutdown. It may be called any number of times, from any goroutine, also
+// before Serve, which then returns at once.
+func (s *RPCServer) Shutdown(ctx context.Context) error {
+	s.startShutdown()
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		s.cancelHandlers()
+		return ctx.Err()
+	}
+}
+
+// startShutdown starts the shutdown, once.
+func (s *RPCServer) startShutdown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		return
+	}
+	s.shut = true
+	close(s.stopping)
+	if s.state == serverNew {
+		s.state = serverStopped
+		close(s.done)
+	}
+}
+
+func (s *RPCServer) cancelHandlers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.cancelled {
+		s.cancelled = true
+		close(s.cancel)
+	}
+}

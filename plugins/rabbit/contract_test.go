@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// TestContract runs the rules of package driver against a broker, by their ids. Each case has
+// a virtual host of its own.
+func TestContract(t *testing.T) {
+	broker := peertest.RunSharedRabbitMQ(t)
+	for _, tt := range []struct {
+		name string
+		run  func(*bench)
+	}{
+		{"SEND-1 and LISTEN-1 and LISTEN-4 a server hears topic, server and fanout", testServerHears},
+		{"SEND-2 a batch names what failed", testBatchError},
+		{"SEND-3 a batch is in order", testOrder},
+		{"SEND-5 DONE-2 connection cut under way", testCut},
+		{"SEND-6 mandatory", testMandatory},
+		{"SEND-6 returns under load", testReturnsUnderLoad},
+		{"SEND-7 expired", testExpired},
+		{"SEND-7 the broker drops a call", testCallExpires},
+		{"ASYNC-1 ASYNC-3 async", testAsync},
+		{"ASYNC-4 cancelled", testAsyncCancelled},
+		{"LISTEN-2 listening twice", testListenTwice},
+		{"LISTEN-3 adopted objects", testAdopt},
+		{"LISTEN-3 precondition", testPrecondition},
+		{"LISTEN-5 replies keep", testRepliesKeep},
+		{"LISTEN-6 queue deleted", testQueueDeleted},
+		{"POLL-1 prefetch", testPrefetch},
+		{"POLL-2 POLL-3 returns at once, ends with ctx", testPollEnds},
+		{"POLL-5 acknowledged on poll", testSettleOnPoll},
+		{"POLL-6 malformed", testMalformed},
+		{"DONE-1 DONE-2 DONE-3 outcomes", testOutcomes},
+		{"CLOSE-2 CLOSE-4 close gives back", testClose},
+		{"STOP-1 stop", testStop},
+		{"CAP headers", testHeaders},
+		{"notifications and pools", testNotifications},
+		{"replies of old servers", testOldReplies},
+		{"auto-delete fanout exchange", testFanoutExchangeGone},
+		{"auto-delete queues", testAutoDelete},
+		{"properties on the wire", testProperties},
+		{"ping", testPing},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.run(newBench(t, broker)) })
+	}
+}
+
+func testServerHears(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	one, fan := cast(2), cast(3)
+	one.Target.Server = "s1"
+	fan.Target.Fanout = true
+	b.send(c, cast(1), one, fan)
+	got := map[string]bool{}
+	for _, d := range poll(b.t, l, 3, 10) {
+		got[string(d.Body)] = true
+		if d.Kind != driver.Cast || d.Token != 0 || d.UniqueID == "" {
+			b.t.Errorf("got %+v", d)
+		}
+	}
+	for n := 1; n <= 3; n++ {
+		if !got[fmt.Sprintf(`{"method": "m", "args": {"n": %d}}`, n)] {
+			b.t.Errorf("message %d did not come: %v", n, got)
+		}
+	}
+}
+
+func testBatchError(b *bench) {
+	c := b.open(nil)
+	b.listen(c, server(driver.SettleOnPoll))
+	lost := cast(2)
+	lost.Target.Topic, lost.Mandatory = "nobody", true
+	long := cast(3)
+	long.Target.Topic = strings.Repeat("x", 300)
+	err := c.Send(soon(b.t), []*driver.Message{cast(1), lost, long, cast(4)})
+	var be *driver.BatchError
+	if !errors.As(err, &be) || len(be.Errs) != 4 || be.Errs[0] != nil || be.Errs[3] != nil {
+		b.t.Fatalf("got %#v", err)
+	}
+	failsWith(b.t, be.Errs[1], driver.ReasonNoRoute)
+	failsWith(b.t, be.Errs[2], driver.ReasonConfig)
+}
+
+func testOrder(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	const n = 2000
+	var batch []*driver.Message
+	for i := range n {
+		batch = append(batch, cast(i))
+	}
+	batch[n/2].Body = fmt.Appendf(nil, `{"method": "m", "args": {"n": %d}, "x": %q}`, n/2, strings.Repeat("x", 300<<10))
+	b.send(c, batch...)
+	for i, d := range poll(b.t, l, n, 100) {
+		if want := fmt.Sprintf(`{"method": "m", "args": {"n": %d}`, i); !strings.HasPrefix(string(d.Body), want) {
+			b.t.Fatalf("delivery %d is %.60s", i, d.Body)
+		}
+	}
+}
+
+func testMandatory(b *bench) {
+	c := b.open(nil)
+	m := cast(1)
+	b.send(c, m) // vanishes in silence
+	m.Mandatory = true
+	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonNoRoute)
+	reply := &driver.Message{Kind: driver.Reply, ReplyTo: "reply_gone", CallID: "c", Body: []byte("1")}
+	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{reply}), driver.ReasonNoRoute)
+	lax := b.open(map[string]string{optDirectMandatory: "false"})
+	b.send(lax, reply)
+}
+
+// testReturnsUnderLoad has every seventh of many messages unroutable, all under way at once.
+func testReturnsUnderLoad(b *bench) {
+	c := b.open(nil)
+	b.listen(c, server(driver.SettleOnPoll))
+	const n = 1000
+	var batch []*driver.Message
+	for i := range n {
+		m := cast(i)
+		m.Mandatory = true
+		if i%7 == 0 {
+			m.Target.Server = "nobody"
+		}
+		batch = append(batch, m)
+	}
+	err := c.Send(soon(b.t), batch)
+	for i := range n {
+		e := driver.MessageErr(err, i)
+		switch {
+		case i%7 == 0:
+			failsWith(b.t, e, driver.ReasonNoRoute)
+		case e != nil:
+			b.t.Fatalf("message %d: %v", i, e)
+		}
+	}
+}
+
+func testExpired(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(0)) // connected
+	poll(b.t, l, 1, 1)
+	m := cast(1)
+	m.TimeLeft = time.Nanosecond
+	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonExpired)
+	nothing(b.t, l)
+}
+
+func testCallExpires(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll)) // declares; does not consume before Poll
+	m := call("reply_x")
+	m.TimeLeft = 100 * time.Millisecond
+	b.send(c, m)
+	var ch *amqp.Channel
+	eventually(b.t, "the call leaves the queue", func() bool { return b.ready(&ch, "v") == 0 })
+	nothing(b.t, l)
+}
+
+func testAsync(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	const n = 6000 // more than may be outstanding (ASYNC-2)
+	var mu sync.Mutex
+	calls := make(map[int]int)
+	var wg sync.WaitGroup
+	wg.Add(n)
+	received := make(chan []*driver.Delivery, 1)
+	go func() { received <- poll(b.t, l, n, 256) }()
+	for i := range n {
+		c.SendAsync(b.t.Context(), []*driver.Message{cast(i)}, func(_ int, err error) {
+			mu.Lock()
+			calls[i]++
+			mu.Unlock()
+			if err != nil {
+				b.t.Errorf("message %d: %v", i, err)
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+	for i, d := range <-received {
+		if want := fmt.Sprintf(`{"method": "m", "args": {"n": %d}}`, i); string(d.Body) != want {
+			b.t.Fatalf("delivery %d is %s (ASYNC-3)", i, d.Body)
+		}
+	}
+	for i := range n {
+		if calls[i] != 1 {
+			b.t.Errorf("done was called %d times for message %d (ASYNC-1)", calls[i], i)
+		}
+	}
+}
+
+func testAsyncCancelled(b *bench) {
+	cfg := b.config(nil)
+	cfg.Hosts[0].Port = 1 // refused
+	c := open(b.t, cfg)
+	ctx, cancel := context.WithCancel(b.t.Context())
+	result := make(chan error, 1)
+	c.SendAsync(ctx, []*driver.Message{cast(1)}, func(_ int, err error) { result <- err })
+	cancel()
+	e := wantReason(b.t, <-result, driver.ReasonCancelled)
+	if e.InDoubt {
+		b.t.Errorf("in doubt: %v", e)
+	}
+}
+
+func testListenTwice(b *bench) {
+	c := b.open(nil)
+	first := b.listen(c, server(driver.SettleOnPoll))
+	second := b.listen(c, server(driver.SettleOnPoll))
+	fan := cast(1)
+	fan.Target.Fanout = true
+	b.send(c, fan)
+	poll(b.t, first, 1, 1)
+	poll(b.t, second, 1, 1)
+	if first.top.private == second.top.private {
+		b.t.Error("two listeners share a fanout queue")
+	}
+}
+
+func testAdopt(b *bench) {
+	ch := b.raw()
+	must(b.t, ch.ExchangeDeclare("openstack", "topic", true, false, false, false, nil))
+	_, err := ch.QueueDeclare("v", true, false, false, false, nil)
+	must(b.t, err)
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(1))
+	poll(b.t, l, 1, 1)
+	if n := b.logs.count(`using an object of the broker as it is`); n < 2 {
+		b.t.Errorf("%d warnings:\n%s", n, b.logs)
+	}
+}
+
+func testPrecondition(b *bench) {
+	ch := b.raw()
+	_, err := ch.QueueDeclare("v", false, false, false, false, amqp.Table{"x-max-length": int32(5)})
+	must(b.t, err)
+	c := b.open(nil)
+	_, err = c.Listen(soon(b.t), server(driver.SettleOnPoll))
+	e := wantReason(b.t, err, driver.ReasonPrecondition)
+	if !strings.Contains(e.Message, `"v"`) || !strings.Contains(e.Message, "x-max-length") || e.Hint == "" {
+		b.t.Errorf("got %v", e)
+	}
+	must(b.t, ch.ExchangeDeclare("other", "direct", false, false, false, false, nil))
+	m := cast(1)
+	m.Target.Exchange = "other"
+	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonPrecondition)
+	m.Target.Exchange = "openstack"
+	b.send(c, m) // nothing else is harmed
+}
+
+func testRepliesKeep(b *bench) {
+	c := b.open(nil)
+	name := "reply_" + uuid.NewString()
+	l := b.listen(c, replies(name))
+	must(b.t, l.Close(soon(b.t)))
+	must(b.t, c.Close(soon(b.t)))
+	c = b.open(nil)
+	b.send(c, &driver.Message{Kind: driver.Reply, ReplyTo: name, CallID: "c", UniqueID: "u", Body: []byte(`[1]`)})
+	l = b.listen(c, replies(name))
+	d := poll(b.t, l, 1, 1)[0]
+	if d.Kind != driver.Reply || d.CallID != "c" || string(d.Body) != "[1]" || d.Token == 0 {
+		b.t.Errorf("got %+v", d)
+	}
+	settleAll(b.t, l, driver.Accepted, d)
+}
+
+func testQueueDeleted(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(1))
+	poll(b.t, l, 1, 1)
+	ch := b.raw()
+	_, err := ch.QueueDelete("v", false, false, false)
+	must(b.t, err)
+	eventually(b.t, "a message is received again", func() bool {
+		m := cast(2)
+		m.Mandatory = true
+		return c.Send(soon(b.t), []*driver.Message{m}) == nil
+	})
+	poll(b.t, l, 1, 1)
+}
+
+// testPrefetch asserts that the broker gives no more ahead than the largest max of Poll.
+func testPrefetch(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	var batch []*driver.Message
+	for i := range 50 {
+		batch = append(batch, cast(i))
+	}
+	b.send(c, batch...)
+	var ch *amqp.Channel
+	ds := poll(b.t, l, 4, 4)
+	if n := b.ready(&ch, "v"); n < 46 {
+		b.t.Errorf("the broker gave %d of 50 for Poll(4)", 50-n)
+	}
+	if more, err := l.Poll(within(b.t, 200*time.Millisecond), 4); err == nil {
+		b.t.Errorf("%d more came while 4 are not done", len(more))
+	}
+	settleAll(b.t, l, driver.Accepted, ds...)
+	for left := 46; left > 0; { // a larger max raises it
+		more := poll(b.t, l, 1, 20)
+		settleAll(b.t, l, driver.Accepted, more...)
+		left -= len(more)
+	}
+}
+
+func testPollEnds(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	nothing(b.t, l)
+	b.send(c, cast(1))
+	if ds := poll(b.t, l, 1, 50); len(ds) != 1 {
+		b.t.Errorf("got %d", len(ds))
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	cancel()
+	if _, err := l.Poll(ctx, 1); !errors.Is(err, context.Canceled) {
+		b.t.Errorf("got %v", err)
+	}
+}
+
+func testSettleOnPoll(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(1), cast(2), cast(3))
+	poll(b.t, l, 3, 10)
+	must(b.t, l.Close(soon(b.t)))
+	var ch *amqp.Channel
+	if n := b.ready(&ch, "v"); n != 0 {
+		b.t.Errorf("%d messages came back that Poll had returned", n)
+	}
+}
+
+func testMalformed(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	ch := b.raw()
+	const secret = "s3cr3t-payload"
+	good := `{"method": "m", "args": {}}`
+	for _, p := range []amqp.Publishing{
+		{ContentType: "text/plain", Body: []byte(good)},
+		{Body: []byte(good)},
+		{ContentType: "application/json", Body: []byte(`{"method": ` + secret)},
+		{ContentType: "application/json", Body: []byte(`["` + secret + `"]`)},
+		{ContentType: "application/json", Body: []byte(`{"oslo.version": "2.1", "oslo.message": "{}"}`)},
+		{ContentType: "application/json", Body: nil},
+	} {
+		must(b.t, ch.PublishWithContext(b.t.Context(), "openstack", "v", true, false, p))
+	}
+	must(b.t, ch.PublishWithContext(b.t.Context(), "openstack", "v", true, false,
+		amqp.Publishing{ContentType: "application/json", Body: []byte(good)}))
+	d := poll(b.t, l, 1, 10)[0]
+	if d.Kind != driver.Cast || d.Redelivered {
+		b.t.Errorf("got %+v", d)
+	}
+	settleAll(b.t, l, driver.Accepted, d)
+	if n := b.logs.count("message rejected"); n != 6 {
+		b.t.Errorf("%d of 6 rejections logged:\n%s", n, b.logs)
+	}
+	if strings.Contains(b.logs.String(), secret) {
+		b.t.Errorf("the payload is in the log:\n%s", b.logs)
+	}
+	must(b.t, l.Close(soon(b.t)))
+	var ready *amqp.Channel
+	if n := b.ready(&ready, "v"); n != 0 {
+		b.t.Errorf("%d messages are still there", n)
+	}
+}
+
+func testOutcomes(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	var batch []*driver.Message
+	for i := range 10 {
+		batch = append(batch, cast(i))
+	}
+	b.send(c, batch...)
+	ds := poll(b.t, l, 10, 10)
+	settleAll(b.t, l, driver.Accepted, ds[9], ds[0], ds[5], ds[5])
+	settleAll(b.t, l, driver.Accepted, ds[0]) // twice
+	settleAll(b.t, l, driver.Rejected, ds[1], ds[2])
+	settleAll(b.t, l, driver.Requeued, ds[3])
+	must(b.t, l.Done(soon(b.t), []driver.Outcome{{Token: 999, Result: driver.Accepted}, {Token: 1<<tagBits | 12345, Result: driver.Accepted}}))
+	again := poll(b.t, l, 1, 10)[0]
+	if !again.Redelivered || string(again.Body) != string(ds[3].Body) {
+		b.t.Errorf("got %+v", again)
+	}
+	var wg sync.WaitGroup
+	for _, d := range []*driver.Delivery{ds[4], ds[6], ds[7], ds[8], again} {
+		wg.Go(func() { settleAll(b.t, l, driver.Accepted, d) })
+	}
+	wg.Wait()
+	must(b.t, l.Close(soon(b.t)))
+	var ch *amqp.Channel
+	if n := b.ready(&ch, "v"); n != 0 {
+		b.t.Errorf("%d messages came back", n)
+	}
+	if strings.Contains(b.logs.String(), "interrupted") {
+		b.t.Errorf("the channel was lost:\n%s", b.logs)
+	}
+}
+
+func testClose(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	private := l.top.private
+	b.send(c, cast(1), cast(2), cast(3))
+	ds := poll(b.t, l, 2, 2)
+	settleAll(b.t, l, driver.Accepted, ds[0])
+	must(b.t, l.Close(soon(b.t)))
+	var ch *amqp.Channel
+	if n := b.ready(&ch, "v"); n != 2 {
+		b.t.Errorf("%d messages are back, want 2 (CLOSE-4)", n)
+	}
+	if n := b.ready(&ch, private); n != -1 {
+		b.t.Errorf("the fanout queue is still there (CLOSE-2)")
+	}
+	if _, err := l.Poll(soon(b.t), 1); driver.ReasonOf(err) != driver.ReasonClosed {
+		b.t.Errorf("Poll: %v", err)
+	}
+	must(b.t, c.Close(soon(b.t)))
+	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{cast(1)}), driver.ReasonClosed)
+	if _, err := c.Listen(soon(b.t), server(driver.SettleOnPoll)); driver.ReasonOf(err) != driver.ReasonClosed {
+		b.t.Errorf("Listen: %v", err)
+	}
+}
+
+func testStop(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(1), cast(2), cast(3))
+	poll(b.t, l, 1, 1)
+	must(b.t, l.Stop(soon(b.t)))
+	must(b.t, l.Stop(soon(b.t)))
+	b.send(c, cast(4))
+	rest := 0
+	for {
+		ds, err := l.Poll(soon(b.t), 10)
+		if err != nil {
+			failsWith(b.t, err, driver.ReasonClosed)
+			break
+		}
+		rest += len(ds)
+	}
+	must(b.t, l.Close(soon(b.t)))
+	var ch *amqp.Channel
+	if n := b.ready(&ch, "v"); n+rest != 3 || n < 1 {
+		b.t.Errorf("%d returned after Stop and %d at the broker", rest, n)
+	}
+}
+
+func testHeaders(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	m := cast(1)
+	m.Headers = map[string]string{"traceparent": "00-x", "empty": ""}
+	b.send(c, m)
+	d := poll(b.t, l, 1, 1)[0]
+	if len(d.Headers) != 2 || d.Headers["traceparent"] != "00-x" {
+		b.t.Errorf("got %v", d.Headers)
+	}
+}
+
+func testNotifications(b *bench) {
+	c := b.open(nil)
+	note := func(priority string) *driver.Message {
+		return &driver.Message{
+			Kind: driver.Notification, Target: driver.Target{Exchange: "openstack", Topic: "n"}, Priority: priority,
+			Format: driver.NotificationV2, UniqueID: uuid.NewString(),
+			Body: []byte(`{"event_type": "e", "payload": {}}`),
+		}
+	}
+	b.send(c, note("info")) // kept for a listener that comes later
+	source := func(pool string) driver.Source {
+		return driver.Source{Kind: driver.SourceNotifications, Settle: driver.SettleOnDone, Pool: pool, Notifications: []driver.NotificationTopic{
+			{Exchange: "openstack", Topic: "n", Priority: "info"}, {Exchange: "openstack", Topic: "n", Priority: "error"},
+		}}
+	}
+	l := b.listen(c, source(""))
+	settleAll(b.t, l, driver.Accepted, poll(b.t, l, 1, 5)...)
+	one, two := b.listen(c, source("p1")), b.listen(c, source("p2"))
+	b.send(c, note("info"), note("error"))
+	for _, l := range []*listener{l, one, two} {
+		ds := poll(b.t, l, 2, 5)
+		if ds[0].Kind != driver.Notification || ds[0].Format != driver.NotificationV2 {
+			b.t.Errorf("got %+v", ds[0])
+		}
+		settleAll(b.t, l, driver.Accepted, ds...)
+	}
+}
+
+func testOldReplies(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, replies("reply_old"))
+	body := `{"result": 5, "failure": null, "ending": true, "_msg_id": "c"}`
+	ch := b.raw()
+	must(b.t, ch.PublishWithContext(b.t.Context(), "reply_old", "reply_old", true, false,
+		amqp.Publishing{ContentType: "application/json", Body: []byte(body)}))
+	d := poll(b.t, l, 1, 1)[0]
+	if d.Kind != driver.Reply || string(d.Body) != "5" {
+		b.t.Errorf("got %+v", d)
+	}
+	settleAll(b.t, l, driver.Accepted, d)
+}
+
+// testFanoutExchangeGone casts to a fanout exchange that was deleted with its last server.
+func testFanoutExchangeGone(b *bench) {
+	c := b.open(nil)
+	fan := cast(1)
+	fan.Target.Fanout = true
+	for range 3 {
+		l := b.listen(c, server(driver.SettleOnPoll))
+		b.send(c, fan)
+		poll(b.t, l, 1, 1)
+		must(b.t, l.Close(soon(b.t)))
+		b.send(c, fan, cast(2))
+	}
+}
+
+// testAutoDelete raises the prefetch, which replaces consumers: the queue must not go with the
+// last of them.
+func testAutoDelete(b *bench) {
+	c := b.open(map[string]string{optAutoDelete: "true"})
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(0))
+	poll(b.t, l, 1, 1)
+	var batch []*driver.Message
+	for i := range 50 {
+		m := cast(i)
+		m.Mandatory = true
+		batch = append(batch, m)
+	}
+	b.send(c, batch...)
+	poll(b.t, l, 50, 10)
+	b.send(c, batch...)
+	poll(b.t, l, 50, 40)
+}
+
+// testProperties looks at a call as a peer's library sees it (upstream's are in
+// oslo_messaging/_drivers/impl_rabbit.py, _publish).
+func testProperties(b *bench) {
+	ch := b.raw()
+	c := b.open(nil)
+	b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, call("reply_x"), cast(1))
+	get := func() amqp.Delivery {
+		d, ok, err := ch.Get("v", true)
+		if err != nil || !ok {
+			b.t.Fatalf("no message: %v", err)
+		}
+		return d
+	}
+	d := get()
+	ms, err := strconv.Atoi(d.Expiration)
+	if err != nil || ms < 50_000 || ms > 60_000 {
+		b.t.Errorf("the expiration of a call is %q", d.Expiration)
+	}
+	d.Expiration = ""
+	for _, d := range []amqp.Delivery{d, get()} {
+		if d.ContentType != "application/json" || d.ContentEncoding != "utf-8" || d.DeliveryMode != 2 || d.Priority != 0 ||
+			d.Exchange != "openstack" || d.RoutingKey != "v" || len(d.Headers) != 0 || d.Expiration != "" ||
+			d.MessageId+d.CorrelationId+d.ReplyTo+d.Type+d.UserId+d.AppId != "" || !d.Timestamp.IsZero() {
+			b.t.Errorf("got %+v", d)
+		}
+	}
+}
+
+func testPing(b *bench) {
+	c := b.open(nil)
+	must(b.t, c.Ping(soon(b.t)))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

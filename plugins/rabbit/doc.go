@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command parley-driver-rabbit is the transport driver for RabbitMQ.
+//
+// # What it speaks
+//
+// AMQP 0-9-1, with the objects, properties and message format of oslo.messaging's rabbit driver
+// (oslo_messaging/_drivers/impl_rabbit.py and amqpdriver.py): Python clients and servers on the
+// same broker cannot tell it from one of theirs. URLs begin with rabbit:// or kombu://.
+// A missing user or password is guest, a missing or empty path is the virtual host "/".
+//
+// # Options
+//
+// They have upstream's names and defaults; "parley-driver-rabbit describe" lists them. Only
+// what works is declared, so that an option that is accepted has its effect. Waits between
+// attempts to connect follow rabbit_retry_interval, rabbit_retry_backoff and
+// rabbit_interval_max, and are cut to four seconds while a message or a listener waits.
+//
+// # Topology
+//
+// A topic exchange (openstack by default) leads to the queues <topic> and <topic>.<server>;
+// the fanout exchange <topic>_fanout to a queue <topic>_fanout_<hex> of each server, which is
+// deleted when its listener closes. Replies go through the default exchange to the queue of
+// their reply name, which has also a direct exchange of that name for servers before
+// oslo.messaging 9.2. Notifications have a queue <topic>.<priority>, made by publisher and
+// listener alike, or a queue of the pool's name. An object that exists with another durability
+// or auto-delete flag is used as it is, with a warning in the log.
+//
+// # Guarantees
+//
+// A message counts as sent when the broker confirmed it. All are persistent; whether they
+// survive the broker is up to the durability of their queue. One that was written and not
+// confirmed when the connection broke fails as in doubt and is never sent again here; one that
+// was not written waits for the next connection. Messages of one caller stay in order. Requests
+// are acknowledged when Poll returns them, everything else when it is done; what is not settled
+// when a channel is lost is delivered again.
+//
+// # Errors
+//
+// 403 at login is AUTH_REFUSED and 530 VIRTUAL_HOST_MISSING; both fail at once, and are tried
+// again in the background. 403 on an object is ACCESS_REFUSED, 405 and 406 are PRECONDITION and
+// name the property that differs, a returned message is NO_ROUTE, an alarm at the broker is
+// BROKER_BLOCKED, a message above the broker's limit is MESSAGE_TOO_LARGE, everything that the
+// network does is NOT_CONNECTED.
+//
+// # Limits
+//
+// Two connections for each transport, one to send and one to receive, so that a broker which
+// blocks publishers still takes acknowledgements. Confirms are awaited in the order of sending:
+// a slow durable queue holds back the results, not the delivery, of what was sent after it.
+// Messages larger than a frame (128 KiB) are sent one at a time. The prefetch holds for each
+// queue, so that a server may be given up to three times the largest max of its Poll. A
+// heartbeat cannot be turned off. There is no TLS, compression of what is sent, stream queue or
+// queue manager yet.
+package main

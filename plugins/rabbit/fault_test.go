@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// proxy is a TCP relay between driver and broker that can be cut and stopped.
+type proxy struct {
+	listener net.Listener
+	target   string
+	wg       sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []net.Conn
+	mute  bool // swallow what the broker says
+}
+
+func newProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	p := &proxy{listener: l, target: target}
+	p.wg.Go(p.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		p.wg.Wait()
+	})
+	return p
+}
+
+func (p *proxy) accept() {
+	for {
+		in, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = in.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns = append(p.conns, in, out)
+		p.mu.Unlock()
+		p.wg.Go(func() { p.relay(out, in, false) })
+		p.wg.Go(func() { p.relay(in, out, true) })
+	}
+}
+
+func (p *proxy) relay(to, from net.Conn, answers bool) {
+	defer func() { _ = errors.Join(to.Close(), from.Close()) }()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		mute := p.mute && answers
+		p.mu.Unlock()
+		if mute {
+			continue
+		}
+		if _, err := to.Write(buf[:n]); err != nil && !errors.Is(err, io.EOF) {
+			return
+		}
+	}
+}
+
+func (p *proxy) setMute(mute bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = mute
+}
+
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
+// testCut cuts the connection under messages whose confirms the broker has sent and the driver
+// has not seen: they are in doubt, are not sent again, and all else works on.
+func testCut(b *bench) {
+	p := newProxy(b.t, b.broker.Addr())
+	c := open(b.t, config(b.t, p.listener.Addr().String(), b.vhost, b.logs, nil))
+	direct := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	watch := b.listen(direct, driver.Source{Kind: driver.SourceServer, Settle: driver.SettleOnPoll, Target: driver.Target{Exchange: "openstack", Topic: "w", Server: "x"}})
+	toW := func(n int) *driver.Message { m := cast(n); m.Target.Topic = "w"; return m }
+	b.send(c, cast(0), toW(0))
+	held := poll(b.t, l, 1, 5)
+	poll(b.t, watch, 1, 5)
+
+	p.setMute(true)
+	result := make(chan error, 1)
+	go func() { result <- c.Send(soon(b.t), []*driver.Message{toW(1), toW(2)}) }()
+	poll(b.t, watch, 2, 5) // the broker has them
+	p.cut()
+	p.setMute(false)
+	err := <-result
+	for i := range 2 {
+		if e := wantReason(b.t, driver.MessageErr(err, i), driver.ReasonNotConnected); !e.InDoubt {
+			b.t.Errorf("not in doubt: %v (SEND-5)", e)
+		}
+	}
+	settleAll(b.t, l, driver.Accepted, held...) // of the broken connection (DONE-2)
+	again := poll(b.t, l, 1, 5)                 // which the broker gives again (LISTEN-6, POLL-7)
+	if !again[0].Redelivered {
+		b.t.Errorf("got %+v", again[0])
+	}
+	settleAll(b.t, l, driver.Accepted, held...) // late, and no harm to the new one
+	settleAll(b.t, l, driver.Accepted, again...)
+	b.send(c, toW(3))
+	poll(b.t, watch, 1, 5)
+	nothing(b.t, watch)
+	nothing(b.t, l)
+}
+
+// TestConnectFails is SEND-4 and LISTEN's part of it.
+func TestConnectFails(t *testing.T) {
+	broker := peertest.RunSharedRabbitMQ(t)
+	b := newBench(t, broker)
+	refused := func(cfg *driver.Config) { cfg.Hosts[0].Port = 1 }
+	for _, tt := range []struct {
+		name   string
+		change func(*driver.Config)
+		reason driver.Reason
+		atOnce bool
+	}{
+		{"refused port", refused, driver.ReasonNotConnected, false},
+		{"wrong password", func(cfg *driver.Config) { cfg.Hosts[0].Password = "wrong-s3cr3t" }, driver.ReasonAuthRefused, true},
+		{"wrong password PLAIN", func(cfg *driver.Config) {
+			cfg.Hosts[0].Password = "wrong-s3cr3t"
+			cfg.Options[optLoginMethod] = loginPlain
+		}, driver.ReasonAuthRefused, true},
+		{"missing vhost", func(cfg *driver.Config) { cfg.VirtualHost = "no such" }, driver.ReasonVirtualHostMissing, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := b.config(nil)
+			var st states
+			cfg.Report = st.report
+			tt.change(&cfg)
+			c := open(t, cfg)
+			wait := patience
+			if !tt.atOnce {
+				wait = 300 * time.Millisecond
+			}
+			started := time.Now()
+			e := wantReason(t, c.Send(within(t, wait), []*driver.Message{cast(1)}), tt.reason)
+			if took := time.Since(started); tt.atOnce && took > patience/2 || !tt.atOnce && took < wait {
+				t.Errorf("Send took %v", took)
+			}
+			if e.InDoubt || strings.Contains(e.Error()+b.logs.String()+st.text(), "wrong-s3cr3t") {
+				t.Errorf("got %v (OPEN-4)", e)
+			}
+			_, err := c.Listen(within(t, wait), server(driver.SettleOnPoll))
+			failsWith(t, err, tt.reason)
+			if last := st.last(); last.Phase != driver.Connecting || driver.ReasonOf(last.Err) != tt.reason {
+				t.Errorf("the state is %v (STATE-1)", last)
+			}
+		})
+	}
+	t.Run("second host works", func(t *testing.T) {
+		cfg := b.config(nil)
+		cfg.Hosts = append([]driver.Host{{Name: "127.0.0.1", Port: 1}}, cfg.Hosts...)
+		c := open(t, cfg)
+		must(t, c.Send(soon(t), []*driver.Message{cast(1)}))
+	})
+}
+
+// TestFaults needs a broker of its own: it is killed, stopped and short of memory.
+func TestFaults(t *testing.T) {
+	broker := peertest.RunRabbitMQ(t, &peertest.RabbitMQOptions{Config: "max_message_size = 400000\n"})
+	t.Run("SEND-8 too large", func(t *testing.T) { testTooLarge(newBench(t, broker)) })
+	t.Run("blocked", func(t *testing.T) { testBlocked(newBench(t, broker)) })
+	t.Run("frozen", func(t *testing.T) { testFrozen(newBench(t, broker)) })
+	t.Run("killed and restarted", func(t *testing.T) { testKilled(t, broker) })
+}
+
+func testTooLarge(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	large := func() *driver.Message {
+		m := cast(1)
+		m.Body = []byte(`{"method": "` + strings.Repeat("x", 500_000) + `"}`)
+		return m
+	}
+	batch := []*driver.Message{cast(0), large(), cast(2), large(), cast(4)}
+	err := c.Send(soon(b.t), batch)
+	for i := range batch {
+		e := driver.MessageErr(err, i)
+		if i%2 == 1 {
+			failsWith(b.t, e, driver.ReasonMessageTooLarge)
+		} else if e != nil {
+			b.t.Errorf("message %d was harmed: %v", i, e)
+		}
+	}
+	poll(b.t, l, 3, 10)
+}
+
+func testBlocked(b *bench) {
+	var st states
+	cfg := b.config(nil)
+	cfg.Report = st.report
+	c := open(b.t, cfg)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	b.send(c, cast(0))
+	poll(b.t, l, 1, 1)
+	ctl := func(args ...string) {
+		_, err := b.broker.Ctl(soon(b.t), args...)
+		must(b.t, err)
+	}
+	ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+	relax := sync.OnceFunc(func() { ctl("set_vm_memory_high_watermark", "absolute", "2GB") })
+	defer relax()
+	// The broker says so after the connection published again.
+	first := make(chan error, 1)
+	go func() { first <- c.Send(soon(b.t), []*driver.Message{cast(1)}) }()
+	eventually(b.t, "the state is Blocked", func() bool { return st.last().Phase == driver.Blocked })
+	e := wantReason(b.t, c.Send(within(b.t, 300*time.Millisecond), []*driver.Message{cast(2)}), driver.ReasonBrokerBlocked)
+	if e.InDoubt {
+		b.t.Errorf("not sent, and in doubt: %v", e)
+	}
+	relax()
+	must(b.t, <-first)
+	eventually(b.t, "the state is Ready", func() bool { return st.last().Phase == driver.Ready })
+	b.send(c, cast(3))
+	poll(b.t, l, 2, 10)
+}
+
+// testFrozen stops the broker's process: a send ends with its ctx and is in doubt, and a
+// Close ends with its own.
+func testFrozen(b *bench) {
+	c := b.open(map[string]string{optHeartbeat: "2"})
+	b.send(c, cast(0))
+	must(b.t, b.broker.Pause())
+	resume := sync.OnceFunc(func() { must(b.t, b.broker.Resume()) })
+	defer resume()
+	var started time.Time
+	var err error
+	eventually(b.t, "a message is not confirmed", func() bool { // the process stops soon after the signal
+		started = time.Now()
+		err = c.Send(within(b.t, 500*time.Millisecond), []*driver.Message{cast(1)})
+		return err != nil
+	})
+	if took := time.Since(started); took > 2*time.Second {
+		b.t.Errorf("Send took %v", took)
+	}
+	if e, ok := errors.AsType[*driver.Error](err); !ok || !e.InDoubt {
+		b.t.Errorf("got %v", err)
+	}
+	eventually(b.t, "the heartbeat notices", func() bool { return b.logs.count("connection lost") > 0 })
+	if err := c.Send(within(b.t, 100*time.Millisecond), []*driver.Message{cast(2)}); driver.ReasonOf(err) != driver.ReasonNotConnected {
+		b.t.Errorf("got %v", err)
+	}
+	second := b.open(nil)
+	started = time.Now()
+	must(b.t, second.Close(within(b.t, 300*time.Millisecond)))
+	if took := time.Since(started); took > 2*time.Second {
+		b.t.Errorf("Close took %v (CLOSE-3)", took)
+	}
+	resume()
+	b.send(c, cast(3))
+}
+
+func testKilled(t *testing.T, broker *peertest.RabbitMQ) {
+	b := newBench(t, broker)
+	var st states
+	cfg := b.config(nil)
+	cfg.Report = st.report
+	c := open(t, cfg)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	r := b.listen(c, replies("reply_k"))
+	b.send(c, cast(0))
+	poll(t, l, 1, 1)
+	must(t, broker.Kill())
+	eventually(t, "the state is Connecting", func() bool { return st.last().Phase == driver.Connecting && st.last().Err != nil })
+	failsWith(t, c.Send(within(t, 200*time.Millisecond), []*driver.Message{cast(1)}), driver.ReasonNotConnected)
+	waiting := make(chan error, 1)
+	go func() { waiting <- c.Send(within(t, time.Minute), []*driver.Message{cast(2)}) }()
+	must(t, broker.Restart(t.Context()))
+	up := time.Now()
+	must(t, <-waiting)
+	m := cast(3)
+	m.Mandatory = true
+	eventually(t, "the server is bound again (LISTEN-6)", func() bool { return c.Send(soon(t), []*driver.Message{m}) == nil })
+	ds := poll(t, l, 1, 10)
+	if took := time.Since(up); took > 5*time.Second {
+		t.Errorf("recovery took %v", took)
+	}
+	_ = ds
+	b.send(c, &driver.Message{Kind: driver.Reply, ReplyTo: "reply_k", CallID: "c", Body: []byte("1")})
+	settleAll(t, r, driver.Accepted, poll(t, r, 1, 1)...)
+	if last := st.last(); last.Phase != driver.Ready {
+		t.Errorf("the state is %v", last)
+	}
+}
+
+// TestCutsUnderLoad cuts the connection again and again under load: every message gets one
+// result (ASYNC-1), and whatever was accepted arrives (SEND-1), though all of it comes through
+// connections that are cut as well (POLL-5, LISTEN-6).
+func TestCutsUnderLoad(t *testing.T) {
+	b := newBench(t, peertest.RunSharedRabbitMQ(t))
+	p := newProxy(t, b.broker.Addr())
+	c := open(t, config(t, p.listener.Addr().String(), b.vhost, b.logs, nil))
+	l := b.listen(c, server(driver.SettleOnDone))
+	const n, cuts = 6000, 6
+	var mu sync.Mutex
+	accepted, doubtful, failed := make(map[string]bool), 0, 0
+	var wg sync.WaitGroup
+	wg.Add(n)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for i := range n {
+			m := cast(i)
+			c.SendAsync(t.Context(), []*driver.Message{m}, func(_ int, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				defer wg.Done()
+				switch e, _ := errors.AsType[*driver.Error](err); {
+				case err == nil:
+					accepted[m.UniqueID] = true
+				case e != nil && e.InDoubt:
+					doubtful++
+				default:
+					failed++
+					t.Errorf("message %d: %v", i, err)
+				}
+			})
+			if i%(n/cuts) == n/cuts/2 {
+				p.cut()
+			}
+		}
+	}()
+	received := make(map[string]int)
+	missing := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		left := 0
+		for id := range accepted {
+			if received[id] == 0 {
+				left++
+			}
+		}
+		return left + n - len(accepted) - doubtful - failed
+	}
+	ctx := within(t, time.Minute)
+	for missing() > 0 {
+		ds, err := l.Poll(ctx, 100)
+		if err != nil {
+			t.Fatalf("%d messages did not come: %v", missing(), err)
+		}
+		for _, d := range ds {
+			received[d.UniqueID]++
+		}
+		settleAll(t, l, driver.Accepted, ds...)
+	}
+	<-sent
+	wg.Wait()
+	t.Logf("%d accepted, %d in doubt, %d received", len(accepted), doubtful, len(received))
+}

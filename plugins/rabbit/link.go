@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// urgentInterval bounds the wait between attempts while somebody waits for the connection.
+// Upstream's longest wait is half a minute, which an application would feel for as long after
+// the broker is back; its own consumers cut theirs to about this by their poll timer.
+const urgentInterval = 4 * time.Second
+
+// closeTimeout bounds the good-bye to a broker when the caller sets no bound.
+const closeTimeout = 5 * time.Second
+
+// link keeps one connection to the broker: it dials, watches and dials again until it is
+// stopped. Its goroutine is started by start and ended by stop.
+type link struct {
+	name  string
+	set   *settings
+	state *stateReporter
+
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu      sync.Mutex
+	current *session      // nil while there is none; guarded by mu
+	blocked *driver.Error // why the broker takes no messages, or nil; guarded by mu
+	cause   *driver.Error // why there is no connection, or nil; guarded by mu
+	changed chan struct{} // closed and replaced at each change of the above; guarded by mu
+	waiting int           // how many wait for a connection; guarded by mu
+	urgent  chan struct{} // of capacity one: waiting was zero and is not any more
+	closeBy time.Time     // guarded by mu
+}
+
+func newLink(name string, set *settings, state *stateReporter) *link {
+	return &link{
+		name: name, set: set, state: state,
+		ended: make(chan struct{}), changed: make(chan struct{}), urgent: make(chan struct{}, 1),
+	}
+}
+
+func (l *link) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
+	go l.run(ctx)
+}
+
+// stop closes the connection by the end of ctx and waits for the goroutine.
+func (l *link) stop(ctx context.Context) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(closeTimeout)
+	}
+	l.mu.Lock()
+	l.closeBy = deadline
+	l.mu.Unlock()
+	l.cancel()
+	<-l.ended
+}
+
+func (l *link) run(ctx context.Context) {
+	defer close(l.ended)
+	hosts := newHostOrder(l.set.hosts, l.set.shuffle)
+	l.update(nil, nil, nil)
+	for {
+		s := l.connect(ctx, hosts)
+		if s == nil {
+			return
+		}
+		l.update(s, nil, nil)
+		cause := l.watch(ctx, s)
+		close(s.done)
+		if ctx.Err() != nil {
+			l.mu.Lock()
+			deadline := l.closeBy
+			l.mu.Unlock()
+			s.close(deadline)
+			l.update(nil, nil, closedError("connection"))
+			return
+		}
+		s.cut()
+		l.set.log.Warn("connection lost", "link", l.name, "host", s.host, "err", cause.Error())
+		l.update(nil, nil, cause)
+		if !sleep(ctx, firstRetry()) {
+			return
+		}
+	}
+}
+
+// watch returns why the connection ended.
+func (l *link) watch(ctx context.Context, s *session) *driver.Error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.closes:
+			return lostError(s.host, err)
+		case b, ok := <-s.blocks:
+			if !ok {
+				s.blocks = nil // closed together with closes
+				continue
+			}
+			var reason *driver.Error
+			if b.Active {
+				reason = driver.Errorf(driver.ReasonBrokerBlocked, "%s takes no messages: %s", s.host, b.Reason).
+					WithHint("free memory or disk space at the broker")
+				l.set.log.Warn("the broker is blocked", "link", l.name, "host", s.host, "reason", b.Reason)
+			} else {
+				l.set.log.Info("the broker takes messages again", "link", l.name, "host", s.host)
+			}
+			l.update(s, reason, nil)
+		}
+	}
+}
+
+// connect tries the hosts until one is connected, or returns nil at the end of ctx.
+func (l *link) connect(ctx context.Context, hosts *hostOrder) *session {
+	for pass := 0; ; pass++ {
+		var cause *driver.Error
+		for range hosts.hosts {
+			s, err := dial(ctx, l.set, hosts.take())
+			if ctx.Err() != nil {
+				if s != nil {
+					s.close(time.Now().Add(closeTimeout))
+				}
+				return nil
+			}
+			if err == nil {
+				return s
+			}
+			cause = err
+			l.set.log.Debug("cannot connect", "link", l.name, "err", err.Error())
+		}
+		l.update(nil, nil, cause)
+		if !l.pause(ctx, l.set.backoff(pass)) {
+			return nil
+		}
+	}
+}
+
+// pause waits before the next pass: for d, or less while somebody waits and waiting can help.
+func (l *link) pause(ctx context.Context, d time.Duration) bool {
+	started := time.Now()
+	for {
+		l.mu.Lock()
+		hurry := l.waiting > 0 && !isPermanent(l.cause)
+		l.mu.Unlock()
+		left := d
+		if hurry {
+			left = min(left, urgentInterval)
+		}
+		left -= time.Since(started)
+		if left <= 0 {
+			return true
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-l.urgent:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+// update stores the link's state, wakes who waits for a change, and reports it.
+func (l *link) update(s *session, blocked, cause *driver.Error) {
+	state := driver.State{Phase: driver.Connecting}
+	switch {
+	case blocked != nil:
+		state = driver.State{Phase: driver.Blocked, Host: s.host, Err: blocked}
+	case s != nil:
+		state = driver.State{Phase: driver.Ready, Host: s.host}
+	case cause != nil:
+		state.Err = cause
+	}
+	if s != nil && l.session() == nil {
+		l.set.log.Info("connected", "link", l.name, "host", s.host)
+	}
+	l.mu.Lock()
+	l.current, l.blocked, l.cause = s, blocked, cause
+	close(l.changed)
+	l.changed = make(chan struct{})
+	l.mu.Unlock()
+	if cause == nil || cause.Reason != driver.ReasonClosed {
+		l.state.set(l.name, state)
+	}
+}
+
+func (l *link) session() *session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current
+}
+
+// trouble returns what keeps messages from being sent now, nil when nothing does, and a
+// channel that is closed when that changes.
+func (l *link) trouble() (*session, *driver.Error, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.blocked != nil:
+		return l.current, l.blocked, l.changed
+	case l.current != nil:
+		return l.current, nil, l.changed
+	case l.cause != nil:
+		return nil, l.cause, l.changed
+	default:
+		return nil, driver.Errorf(driver.ReasonNotConnected, "the broker is not connected yet"), l.changed
+	}
+}
+
+// await returns the session, waiting for one until ctx ends. It gives up early when the cause
+// is permanent, unless it is told to be patient.
+func (l *link) await(ctx context.Context, patient bool) (*session, *driver.Error) {
+	l.enter()
+	defer l.leave()
+	for {
+		l.mu.Lock()
+		s, cause, changed := l.current, l.cause, l.changed
+		l.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		if !patient && isPermanent(cause) {
+			return nil, cause
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if cause == nil {
+				cause = driver.Errorf(driver.ReasonNotConnected, "the broker is not connected yet")
+			}
+			return nil, cause
+		}
+	}
+}
+
+func (l *link) enter() {
+	l.mu.Lock()
+	l.waiting++
+	first := l.waiting == 1
+	l.mu.Unlock()
+	if first {
+		signal(l.urgent)
+	}
+}
+
+func (l *link) leave() {
+	l.mu.Lock()
+	l.waiting--
+	l.mu.Unlock()
+}
+
+// signal puts a token into a channel of capacity one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// sleep reports whether d passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

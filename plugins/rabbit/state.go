@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"sync"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// stateReporter makes one state of those of the links: the Conn is as well as its worst link.
+type stateReporter struct {
+	report func(driver.State)
+
+	mu    sync.Mutex              // held over report, which does not block, to keep the order
+	links map[string]driver.State // guarded by mu
+	last  driver.State            // guarded by mu
+	ended bool                    // guarded by mu
+}
+
+func newStateReporter(report func(driver.State)) *stateReporter {
+	return &stateReporter{report: report, links: make(map[string]driver.State)}
+}
+
+// set stores the state of a link and reports a change of the whole (STATE-1).
+func (r *stateReporter) set(link string, s driver.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.links[link] = s
+	worst := s
+	for _, other := range r.links {
+		if rank(other.Phase) < rank(worst.Phase) {
+			worst = other
+		}
+	}
+	if r.ended || sameState(worst, r.last) {
+		return
+	}
+	r.last = worst
+	r.report(worst)
+}
+
+// end stops reporting.
+func (r *stateReporter) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+}
+
+// rank orders phases from the worst to the best.
+func rank(p driver.Phase) int {
+	switch p {
+	case driver.Connecting:
+		return 0
+	case driver.Blocked:
+		return 1
+	default:
+		return 2
+	}
+}
+
+func sameState(a, b driver.State) bool {
+	return a.Phase == b.Phase && a.Host == b.Host && errorText(a.Err) == errorText(b.Err)
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
