@@ -41,6 +41,8 @@ type Listener struct {
 	newCredit     int                // granted and not written yet; guarded by mu
 	newBytes      int                // granted and not written yet; guarded by mu
 	outcomes      []*pb.Outcome      // not written yet; guarded by mu
+	late          lateness           // of outcomes; guarded by mu
+	max           int                // of the last Poll; guarded by mu
 	stopping      bool               // Stop or Close was called; guarded by mu
 	stopSent      bool               // the driver was told to stop; guarded by mu
 	closing       bool               // Close was called; guarded by mu
@@ -119,6 +121,7 @@ func (l *Listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error
 func (l *Listener) take(max int) ([]*driver.Delivery, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.max = max
 	n := min(max, len(l.buffered))
 	if n == 0 {
 		if l.failed != nil {
@@ -168,11 +171,16 @@ func notify(c chan struct{}) {
 // it did not hear of (DONE-2).
 func (l *Listener) Done(_ context.Context, outcomes []driver.Outcome) error {
 	l.mu.Lock()
+	canWait := !l.stopping
 	for _, o := range outcomes {
 		l.addOutcomeLocked(o)
+		// As long as it is little beside what may be open at the broker, nobody waits for it.
+		canWait = canWait && o.Result == driver.Accepted && l.late.wait(min(l.max/4, maxLateResults), l.wake)
 	}
 	l.mu.Unlock()
-	notify(l.wake)
+	if !canWait {
+		notify(l.wake)
+	}
 	return nil
 }
 
@@ -263,6 +271,7 @@ func (l *Listener) nextFrame() *pb.ListenHostFrame {
 		frame.Stop, l.stopSent = true, true
 	}
 	l.newCredit, l.newBytes, l.outcomes = 0, 0, nil
+	l.late.over()
 	if frame.CreditMessages == 0 && frame.CreditBytes == 0 && frame.Outcomes == nil && !frame.Stop && !frame.Close {
 		return nil
 	}

@@ -68,7 +68,7 @@ type sendFeed struct {
 	frames   map[uint64]*sentFrame // by first number, until the last result; guarded by mu
 	next     uint64                // the number the next message must have; used by read alone
 	inFlight int                   // messages without a result; guarded by mu
-	lazy     bool                  // all results so far can wait; guarded by mu
+	late     lateness              // guarded by mu
 }
 
 // sentFrame is the messages of one frame on their way through the driver.
@@ -135,7 +135,9 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 // dispatch calls the driver. A panic fails the messages that have no result yet.
 func (f *sendFeed) dispatch(ctx context.Context, sent *sentFrame, batch []*driver.Message) {
 	results := make([]bool, len(batch)) // guarded by mu: a driver may report twice by mistake
-	done := func(i int, err error) { f.result(sent, results, i, err) }
+	done := func(i int, err error) {
+		f.result(sent, results, i, err, i < len(batch) && i >= 0 && unawaited(batch[i].Kind))
+	}
 	defer func() {
 		var err error
 		f.server.recoverTo("Send", &err)
@@ -153,8 +155,14 @@ func (f *sendFeed) dispatch(ctx context.Context, sent *sentFrame, batch []*drive
 	f.async.SendAsync(ctx, batch, done)
 }
 
+// unawaited reports whether nobody waits for the success of such a message: a call waits for
+// its answer, and a server goes on when its reply is on the way.
+func unawaited(k driver.Kind) bool {
+	return k == driver.Call || k == driver.Reply || k == driver.Heartbeat
+}
+
 // result queues what became of a message.
-func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error) {
+func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error, canWait bool) {
 	f.mu.Lock()
 	if i < 0 || i >= len(results) || results[i] {
 		f.mu.Unlock()
@@ -167,6 +175,7 @@ func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error) {
 		delete(f.frames, sent.first)
 	}
 	last := sent.left == 0
+	canWait = canWait && err == nil && f.late.wait(maxLateResults, f.wake)
 	number := sent.first + uint64(i)
 	if err == nil {
 		f.acceptLocked(number)
@@ -177,7 +186,9 @@ func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error) {
 	if last {
 		sent.cancel()
 	}
-	notify(f.wake)
+	if !canWait {
+		notify(f.wake)
+	}
 	f.calls.Done()
 }
 
@@ -219,6 +230,7 @@ func (f *sendFeed) writeResults() {
 		f.mu.Lock()
 		out := &pb.SendDriverFrame{Epoch: f.epoch, Accepted: f.accepted, Failed: f.failed}
 		f.accepted, f.failed = nil, nil
+		f.late.over()
 		f.mu.Unlock()
 		if len(out.Accepted) == 0 && len(out.Failed) == 0 {
 			continue
