@@ -92,30 +92,48 @@ func (r *replies) start(l driver.Listener) {
 	}()
 }
 
+// run takes in replies until ctx ends or the listener breaks for good.
 func (r *replies) run(ctx context.Context, l *replyListener) {
-	var outcomes []driver.Outcome
+	if err := r.receive(ctx, l); ctx.Err() == nil {
+		r.broken(ctx, l, err)
+	}
+}
+
+// receive lets the listener call us when it can, which spares a goroutine between the one that
+// receives a reply and the one that waits for it, and polls otherwise.
+func (r *replies) receive(ctx context.Context, l *replyListener) error {
+	var outcomes []driver.Outcome // of the batch at hand
+	take := func(batch []*driver.Delivery) { outcomes = r.takeBatch(ctx, l, batch, outcomes[:0]) }
+	if receiver, ok := l.Listener.(driver.Receiver); ok {
+		return receiver.Receive(ctx, maxReplyBatch, func(batch []*driver.Delivery) {
+			take(batch)
+			receiver.Release(len(batch))
+		})
+	}
 	for {
 		batch, err := l.Poll(ctx, maxReplyBatch)
-		outcomes = outcomes[:0]
-		for _, d := range batch {
-			if d.Token != 0 {
-				outcomes = append(outcomes, driver.Outcome{Token: d.Token, Result: driver.Accepted})
-			}
-			r.deliver(ctx, d)
-		}
-		if len(outcomes) > 0 {
-			// A reply that stays unsettled comes again and finds no call: harmless.
-			if err := l.Done(ctx, outcomes); err != nil && ctx.Err() == nil {
-				r.t.opts.Logger.DebugContext(ctx, "settling replies failed", "error", err)
-			}
-		}
+		take(batch)
 		if err != nil {
-			if ctx.Err() == nil {
-				r.broken(ctx, l, err)
-			}
-			return
+			return err
 		}
 	}
+}
+
+// takeBatch hands replies to their calls and settles them. It returns outcomes, for its memory.
+func (r *replies) takeBatch(ctx context.Context, l driver.Listener, batch []*driver.Delivery, outcomes []driver.Outcome) []driver.Outcome {
+	for _, d := range batch {
+		if d.Token != 0 {
+			outcomes = append(outcomes, driver.Outcome{Token: d.Token, Result: driver.Accepted})
+		}
+		r.deliver(ctx, d)
+	}
+	if len(outcomes) > 0 {
+		// A reply that stays unsettled comes again and finds no call: harmless.
+		if err := l.Done(ctx, outcomes); err != nil && ctx.Err() == nil {
+			r.t.opts.Logger.DebugContext(ctx, "settling replies failed", "error", err)
+		}
+	}
+	return outcomes
 }
 
 // deliver hands one message to its call.

@@ -453,7 +453,7 @@ func TestLateReplyIsCounted(t *testing.T) {
 }
 
 func TestSendFailures(t *testing.T) {
-	doubt := driver.Errorf(driver.ReasonNotConnected, "connection lost")
+	doubt := driver.Errorf(driver.ReasonExpired, "no confirmation in time")
 	doubt.InDoubt = true
 	tests := []struct {
 		name       string

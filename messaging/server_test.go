@@ -495,7 +495,7 @@ func TestAdmission(t *testing.T) {
 }
 
 func TestReplyIsSentAgain(t *testing.T) {
-	doubt := driver.Errorf(driver.ReasonNotConnected, "connection lost")
+	doubt := driver.Errorf(driver.ReasonExpired, "no confirmation in time")
 	doubt.InDoubt = true
 	tests := []struct {
 		name  string

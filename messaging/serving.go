@@ -21,6 +21,7 @@ import (
 type serving struct {
 	s        *RPCServer
 	listener driver.Listener
+	receiver driver.Receiver // the listener, when it has the ability
 	slots    slots
 	seen     *dedupe
 
@@ -46,6 +47,7 @@ type job struct {
 
 func newServing(ctx context.Context, s *RPCServer, l driver.Listener) *serving {
 	sv := &serving{s: s, listener: l, jobs: make(chan job), draining: make(chan struct{}), seen: newDedupe(s.opts.DedupeSize, s.opts.DedupeAge)}
+	sv.receiver, _ = l.(driver.Receiver)
 	sv.slots.init(s.opts.Concurrency)
 	detached := context.WithoutCancel(ctx)
 	sv.work, sv.stopWork = context.WithCancelCause(detached)
@@ -56,6 +58,7 @@ func newServing(ctx context.Context, s *RPCServer, l driver.Listener) *serving {
 // run polls until polling ends, and drains. It returns what polling failed with.
 func (sv *serving) run(polling context.Context) error {
 	err := sv.poll(polling)
+	sv.takeRest(polling)
 	close(sv.draining)
 	close(sv.jobs)
 	sv.drain(polling)
@@ -67,25 +70,66 @@ func (sv *serving) run(polling context.Context) error {
 	return err
 }
 
-// poll takes as many requests as there are free slots, again and again.
+// poll takes as many requests as there are free slots, again and again. A listener that can
+// call us spares the step from the goroutine that receives to the one that polls.
 func (sv *serving) poll(polling context.Context) error {
+	if sv.receiver != nil {
+		return sv.receiver.Receive(polling, sv.s.opts.Concurrency, func(batch []*driver.Delivery) {
+			sv.startBatch(polling, batch)
+		})
+	}
 	for {
 		free := sv.slots.take(polling)
 		if free == 0 {
 			return polling.Err()
 		}
 		batch, err := sv.listener.Poll(polling, free)
-		now := time.Now()
-		used := 0
-		for _, d := range batch {
-			if sv.admit(polling, d, now) {
-				used++
-				sv.start(job{d, now})
-			}
-		}
-		sv.slots.give(free - used)
+		sv.slots.give(free - len(batch))
+		sv.startBatch(polling, batch)
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// startBatch starts the requests that are to be run; the slots of the others are free again.
+func (sv *serving) startBatch(ctx context.Context, batch []*driver.Delivery) {
+	now := time.Now()
+	for _, d := range batch {
+		if sv.admit(ctx, d, now) {
+			sv.start(job{d, now})
+		} else {
+			sv.freeSlot()
+		}
+	}
+}
+
+// freeSlot makes room for one more request.
+func (sv *serving) freeSlot() {
+	if sv.receiver != nil {
+		sv.receiver.Release(1)
+		return
+	}
+	sv.slots.give(1)
+}
+
+// takeRest stops the listener and starts what the driver has acknowledged and was about to hand
+// over: nobody else gets it any more. It is within the slots of the last poll.
+func (sv *serving) takeRest(polling context.Context) {
+	stopper, ok := sv.listener.(driver.Stopper)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(polling), cleanupTimeout)
+	defer cancel()
+	if err := stopper.Stop(ctx); err != nil {
+		sv.s.opts.Logger.WarnContext(ctx, "stopping the server's listener failed", "error", err)
+	}
+	for {
+		batch, err := sv.listener.Poll(ctx, sv.s.opts.Concurrency)
+		sv.startBatch(ctx, batch)
+		if err != nil {
+			return // it is empty, or was given up
 		}
 	}
 }
@@ -199,7 +243,7 @@ func (sv *serving) handle(j job) {
 			sv.s.opts.Logger.Error("handler ended its goroutine", "call_id", j.d.CallID)
 			sv.started.Add(-1) // this worker ends; before its slot is free
 		}
-		sv.slots.give(1)
+		sv.freeSlot()
 	}()
 	result, err = sv.dispatch(j, isCall)
 }

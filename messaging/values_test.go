@@ -283,6 +283,17 @@ func FuzzDecodeFailure(f *testing.F) {
 	})
 }
 
+func TestRemoteErrorIs(t *testing.T) {
+	e := &RemoteError{Module: "m", Class: "C", Message: "x"}
+	for other, want := range map[*RemoteError]bool{
+		{Module: "m", Class: "C", Message: "other"}: true, {Module: "n", Class: "C"}: false, {Module: "m", Class: "D"}: false,
+	} {
+		if errors.Is(fmt.Errorf("wrapped: %w", e), other) != want {
+			t.Errorf("%v is %v: %v", e, other, !want)
+		}
+	}
+}
+
 func TestRemoteErrorText(t *testing.T) {
 	for want, e := range map[string]*RemoteError{
 		"nova.exception.X: gone": {Module: "nova.exception", Class: "X", Message: "gone"},

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -62,16 +61,8 @@ func run(d driver.Driver, opts *ServeOptions, args []string, stdout, stderr io.W
 	return serve(d, opts, handshake)
 }
 
-// gcPercent lets the heap of a driver, which is mostly messages passing through and hardly
-// ever more than a few megabytes alive, grow further than Go's default between collections.
-// At the default a busy driver spends a fifth of its time collecting. GOGC in the
-// environment wins.
-const gcPercent = 400
-
 func serve(d driver.Driver, opts *ServeOptions, handshake plugin.HandshakeConfig) int {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	tuneRuntime()
 	level := new(slog.LevelVar)
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	limits := bridge.Limits{MaxFrameBytes: opts.MaxFrameBytes}

@@ -33,26 +33,32 @@ type Listener struct {
 
 	stopped chan struct{} // closed when no more deliveries come
 
+	// inReceiver is held while a receiver is called or changed. It is taken before mu.
+	inReceiver sync.Mutex
+
 	mu            sync.Mutex
-	buffered      []*driver.Delivery // received, not returned by Poll; guarded by mu
-	bufferedBytes int                // their sizes; guarded by mu
-	credit        int                // messages granted and not used; guarded by mu
-	bytes         int                // bytes granted and not used, may be negative; guarded by mu
-	newCredit     int                // granted and not written yet; guarded by mu
-	newBytes      int                // granted and not written yet; guarded by mu
-	outcomes      []*pb.Outcome      // not written yet; guarded by mu
-	late          lateness           // of outcomes; guarded by mu
-	max           int                // of the last Poll; guarded by mu
-	stopping      bool               // Stop or Close was called; guarded by mu
-	stopSent      bool               // the driver was told to stop; guarded by mu
-	closing       bool               // Close was called; guarded by mu
-	wasStopped    bool               // stopped is closed; guarded by mu
-	failed        error              // why no more comes, after buffered; guarded by mu
+	buffered      []*driver.Delivery       // received, not returned by Poll; guarded by mu
+	bufferedBytes int                      // their sizes; guarded by mu
+	credit        int                      // messages granted and not used; guarded by mu
+	bytes         int                      // bytes granted and not used, may be negative; guarded by mu
+	newCredit     int                      // granted and not written yet; guarded by mu
+	newBytes      int                      // granted and not written yet; guarded by mu
+	outcomes      []*pb.Outcome            // not written yet; guarded by mu
+	late          lateness                 // of outcomes; guarded by mu
+	max           int                      // of the last Poll; guarded by mu
+	receiver      func([]*driver.Delivery) // of Receive; guarded by mu
+	held          int                      // deliveries the receiver has not released; guarded by mu
+	stopping      bool                     // Stop or Close was called; guarded by mu
+	stopSent      bool                     // the driver was told to stop; guarded by mu
+	closing       bool                     // Close was called; guarded by mu
+	wasStopped    bool                     // stopped is closed; guarded by mu
+	failed        error                    // why no more comes, after buffered; guarded by mu
 }
 
 var (
 	_ driver.Listener = (*Listener)(nil)
 	_ driver.Stopper  = (*Listener)(nil)
+	_ driver.Receiver = (*Listener)(nil)
 )
 
 // openListener opens the stream and waits until the broker listens, or ctx ends.
@@ -103,9 +109,9 @@ func dialListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, e
 }
 
 // Poll implements driver.Listener.
-func (l *Listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error) {
+func (l *Listener) Poll(ctx context.Context, limit int) ([]*driver.Delivery, error) {
 	for {
-		ds, err := l.take(max)
+		ds, err := l.take(limit)
 		if ds != nil || err != nil {
 			return ds, err
 		}
@@ -114,6 +120,64 @@ func (l *Listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// Receive implements driver.Receiver: the goroutine that reads the stream calls f.
+func (l *Listener) Receive(ctx context.Context, limit int, f func([]*driver.Delivery)) error {
+	l.inReceiver.Lock()
+	l.mu.Lock()
+	l.max = limit
+	l.receiver = f
+	l.grantLocked(limit)
+	l.mu.Unlock()
+	l.hand() // what came before
+	l.inReceiver.Unlock()
+	defer func() { // f is not called any more when we return
+		l.inReceiver.Lock()
+		defer l.inReceiver.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.receiver = nil
+	}()
+	for {
+		l.mu.Lock()
+		err := l.failed
+		l.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-l.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// hand gives what is buffered to the receiver. inReceiver must be held.
+func (l *Listener) hand() {
+	l.mu.Lock()
+	f, ds := l.receiver, l.buffered
+	if f == nil || len(ds) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	l.buffered, l.bufferedBytes = nil, 0
+	l.held += len(ds)
+	l.grantLocked(l.max - l.held)
+	l.mu.Unlock()
+	f(ds)
+}
+
+// Release implements driver.Receiver.
+func (l *Listener) Release(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// What the receiver has from an earlier process is not ours to count.
+	l.held = max(0, l.held-n)
+	if l.receiver != nil {
+		l.grantLocked(l.max - l.held)
 	}
 }
 
@@ -287,6 +351,11 @@ func (l *Listener) readLoop() {
 		if err == nil {
 			err = l.receive(frame)
 		}
+		if err == nil {
+			l.inReceiver.Lock()
+			l.hand()
+			l.inReceiver.Unlock()
+		}
 		if err != nil {
 			l.fail(err)
 			return
@@ -321,7 +390,7 @@ func (l *Listener) receive(frame *pb.ListenDriverFrame) error {
 		close(l.stopped)
 		l.failed = errListenerStopped()
 	}
-	if len(in) > 0 || frame.GetStopped() {
+	if l.receiver == nil && len(in) > 0 || frame.GetStopped() {
 		notify(l.ready)
 	}
 	return nil

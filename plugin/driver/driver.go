@@ -158,3 +158,20 @@ type Stopper interface {
 	//	STOP-3  It may be called while Poll waits, and more than once.
 	Stop(ctx context.Context) error
 }
+
+// Receiver is an optional ability of a Listener: deliveries without a goroutine between the one
+// that receives them and their use. The host's listeners have it; a driver need not.
+type Receiver interface {
+	// Receive is Poll in a loop: it calls f with what arrives until ctx ends or the Listener
+	// can never work again, and returns why.
+	//
+	//	RECV-1  f is called by one goroutine at a time, with at least one delivery, and not
+	//	        after Receive returned. It does not block: everything behind it waits.
+	//	RECV-2  At most max deliveries are under way or in the hands of f's owner, who gives
+	//	        them back one by one or many at a time with Release, from any goroutine.
+	//	RECV-3  Poll is not called while Receive runs.
+	Receive(ctx context.Context, max int, f func([]*Delivery)) error
+
+	// Release gives back n of the deliveries that f was called with.
+	Release(n int)
+}

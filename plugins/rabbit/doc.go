@@ -14,7 +14,7 @@
 // They have upstream's names and defaults; "parley-driver-rabbit describe" lists them. Only
 // what works is declared, so that an option that is accepted has its effect. Waits between
 // attempts to connect follow rabbit_retry_interval, rabbit_retry_backoff and
-// rabbit_interval_max, and are cut to four seconds while a message or a listener waits.
+// rabbit_interval_max, and are cut to two seconds while a message or a listener waits.
 //
 // # Topology
 //

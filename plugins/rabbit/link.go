@@ -12,8 +12,9 @@ import (
 
 // urgentInterval bounds the wait between attempts while somebody waits for the connection.
 // Upstream's longest wait is half a minute, which an application would feel for as long after
-// the broker is back; its own consumers cut theirs to about this by their poll timer.
-const urgentInterval = 4 * time.Second
+// the broker is back; its own consumers cut theirs to 5 seconds by their poll timer. Calls are to
+// succeed again within as long, and the client's wait and the server's may add up.
+const urgentInterval = 2 * time.Second
 
 // closeTimeout bounds the good-bye to a broker when the caller sets no bound.
 const closeTimeout = 5 * time.Second

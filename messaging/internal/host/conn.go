@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -38,7 +39,8 @@ type Conn struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
-	current atomic.Pointer[bridge.Conn] // nil while there is none to send on
+	current atomic.Pointer[bridge.Conn]  // nil while there is none to send on
+	state   atomic.Pointer[driver.State] // the last one reported; nil before the first
 
 	mu        sync.Mutex
 	life      *connLife              // guarded by mu
@@ -75,8 +77,11 @@ func openConn(ctx context.Context, s *supervisor, cfg driver.Config) (*Conn, err
 		super: s, cfg: cfg, info: info, logger: s.logger,
 		listeners: make(map[*Listener]struct{}), changed: make(chan struct{}),
 	}
-	if c.cfg.Report == nil {
-		c.cfg.Report = func(driver.State) {}
+	c.cfg.Report = func(st driver.State) {
+		c.state.Store(&st)
+		if cfg.Report != nil {
+			cfg.Report(st)
+		}
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	conn, err := p.peer.Open(ctx, c.cfg)
@@ -174,10 +179,24 @@ func (c *Conn) reopen() (*connLife, error) {
 			return nil, c.ctx.Err()
 		}
 		c.logger.Error("opening a connection again failed", "err", err.Error())
-		if !c.super.pause(c.ctx, time.Second) {
+		if !c.pauseReopen(p) {
 			return nil, c.ctx.Err()
 		}
 	}
+}
+
+// pauseReopen waits before a connection is opened again, no longer than the process lives. It
+// reports false when the Conn was closed.
+func (c *Conn) pauseReopen(p *process) bool {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-p.gone:
+	case <-timer.C:
+	case <-c.ctx.Done():
+		return false
+	}
+	return true
 }
 
 // replay listens again to every source, and waits a moment for it.
@@ -250,7 +269,7 @@ func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func
 	sent := time.Now()
 	conn.SendAsync(ctx, batch, func(i int, err error) {
 		if err == nil || !unsent(err) || ctx.Err() != nil {
-			done(i, err)
+			done(i, c.explain(ctx, err))
 			return
 		}
 		m := *batch[i]
@@ -314,6 +333,30 @@ func (c *Conn) sendLater(ctx context.Context, failed *bridge.Conn, m *driver.Mes
 	}()
 }
 
+// trouble is what kept the driver from its broker until ctx ran out, as it said itself, or nil.
+func (c *Conn) trouble(ctx context.Context) *driver.Error {
+	st := c.state.Load()
+	if ctx.Err() != context.DeadlineExceeded || st == nil || st.Phase == driver.Ready || st.Err == nil {
+		return nil
+	}
+	return driver.AsError(st.Err)
+}
+
+// explain adds to the error of a message whose time ran out why it was not sent. The state may
+// be older than the message's fate, so that what is in doubt stays so.
+func (c *Conn) explain(ctx context.Context, err error) error {
+	t := c.trouble(ctx)
+	if t == nil || err == nil || driver.ReasonOf(err) != driver.ReasonExpired {
+		return err
+	}
+	e := *driver.AsError(err)
+	e.Message, e.Hint = "the message was not sent in time: "+t.Message, t.Hint
+	if !e.InDoubt {
+		e.Reason, e.Retryable = t.Reason, t.Retryable
+	}
+	return &e
+}
+
 // Ping implements driver.Pinger.
 func (c *Conn) Ping(ctx context.Context) error {
 	conn, err := c.await(ctx, nil)
@@ -337,8 +380,13 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 		}
 		inner, err := conn.Listen(ctx, src)
 		if err != nil {
-			if driver.ReasonOf(err) == driver.ReasonDriverGone && ctx.Err() == nil {
+			// Without an end of ctx a cancellation is that of a life that ended.
+			gone := driver.ReasonOf(err) == driver.ReasonDriverGone || errors.Is(err, context.Canceled)
+			if gone && ctx.Err() == nil {
 				continue
+			}
+			if t := c.trouble(ctx); t != nil {
+				return nil, t
 			}
 			return nil, err
 		}

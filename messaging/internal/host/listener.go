@@ -26,6 +26,7 @@ type Listener struct {
 var (
 	_ driver.Listener = (*Listener)(nil)
 	_ driver.Stopper  = (*Listener)(nil)
+	_ driver.Receiver = (*Listener)(nil)
 )
 
 // Tokens carry the number of the life they belong to in their upper bits, so that a late Done
@@ -125,30 +126,64 @@ func (l *Listener) lifeNow() *connLife {
 }
 
 // Poll implements driver.Listener. The end of a process is a pause.
-func (l *Listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error) {
+func (l *Listener) Poll(ctx context.Context, max int) (ds []*driver.Delivery, err error) {
+	err = l.eachLife(ctx, func(inner driver.Listener, life *connLife) error {
+		ds, err = inner.Poll(ctx, max)
+		if len(ds) > 0 {
+			mark(ds, life.number)
+			return nil
+		}
+		return err
+	})
+	return ds, err
+}
+
+// Receive implements driver.Receiver, in one process after the other.
+func (l *Listener) Receive(ctx context.Context, max int, f func([]*driver.Delivery)) error {
+	return l.eachLife(ctx, func(inner driver.Listener, life *connLife) error {
+		r, ok := inner.(driver.Receiver)
+		if !ok {
+			return driver.Errorf(driver.ReasonUnsupported, "the listener cannot call a receiver")
+		}
+		return r.Receive(ctx, max, func(ds []*driver.Delivery) {
+			mark(ds, life.number)
+			f(ds)
+		})
+	})
+}
+
+// Release implements driver.Receiver.
+func (l *Listener) Release(n int) {
+	l.mu.Lock()
+	inner := l.inner
+	l.mu.Unlock()
+	if r, ok := inner.(driver.Receiver); ok {
+		r.Release(n)
+	}
+}
+
+// eachLife calls use with the listener of the present process, and again with the next one's
+// when a process ended. It returns what use returns otherwise, or why there is no next one.
+func (l *Listener) eachLife(ctx context.Context, use func(driver.Listener, *connLife) error) error {
 	for {
 		l.mu.Lock()
 		inner, life, changed, over := l.inner, l.life, l.changed, l.stopped || l.closed
 		l.mu.Unlock()
 		if inner != nil {
-			ds, err := inner.Poll(ctx, max)
-			if len(ds) > 0 {
-				mark(ds, life.number)
-				return ds, nil
-			}
-			if driver.ReasonOf(err) != driver.ReasonDriverGone {
-				return nil, err
+			err := use(inner, life)
+			if err == nil || driver.ReasonOf(err) != driver.ReasonDriverGone {
+				return err
 			}
 			l.detach(life)
 			continue
 		}
 		if over {
-			return nil, driver.Errorf(driver.ReasonClosed, "the listener is closed")
+			return driver.Errorf(driver.ReasonClosed, "the listener is closed")
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

@@ -145,7 +145,7 @@ func (s *supervisor) process(ctx context.Context, failFast bool) (*process, erro
 		switch {
 		case stopped:
 			return nil, driver.Errorf(driver.ReasonClosed, "driver %s was stopped", s.key.driver)
-		case p != nil:
+		case p != nil && p.cause() == nil: // one that is gone is about to be replaced
 			return p, nil
 		case failed:
 			return nil, lastErr
