@@ -89,7 +89,7 @@ func serve(d driver.Driver, opts *ServeOptions, handshake plugin.HandshakeConfig
 	select {
 	case <-served: // the host said Shutdown
 	case <-term:
-		logger.Info("SIGTERM: closing connections")
+		logger.Debug("SIGTERM: closing connections")
 	case <-life.over():
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)

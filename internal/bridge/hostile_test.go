@@ -166,36 +166,42 @@ func TestPanicOfADriverIsAnErrorOfOneCall(t *testing.T) {
 }
 
 func TestCancelledSendIsWithdrawn(t *testing.T) {
-	d := &stuckDriver{Driver: memory.New(), ended: make(chan error, 1)}
+	d := &stuckDriver{Driver: memory.New(), begun: make(chan struct{})}
 	p := newPair(t, d, bridge.Limits{})
 	c := p.open(t, "v")
 	ctx, cancel := context.WithCancel(within(t))
 	sent := make(chan error, 1)
 	go func() { sent <- c.Send(ctx, []*driver.Message{castTo("t", "1", nil)}) }()
-	<-d.started(t)
+	<-d.begun
+	cancel()
+	// The driver's own word: it ended with its ctx and had sent nothing.
+	if err := <-sent; !errors.Is(err, context.Canceled) || driver.AsError(err).InDoubt {
+		t.Errorf("the sender got %v", err)
+	}
+}
+
+func TestSendWithoutTheDriversWordIsInDoubt(t *testing.T) {
+	d := &stuckDriver{Driver: memory.New(), begun: make(chan struct{}), hold: make(chan struct{})}
+	p := newPair(t, d, bridge.Limits{})
+	c := p.open(t, "v")
+	ctx, cancel := context.WithCancel(within(t))
+	sent := make(chan error, 1)
+	go func() { sent <- c.Send(ctx, []*driver.Message{castTo("t", "1", nil)}) }()
+	<-d.begun
 	cancel()
 	if err := <-sent; !errors.Is(err, context.Canceled) || !driver.AsError(err).InDoubt {
 		t.Errorf("the sender got %v", err)
 	}
-	if err := <-d.ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the driver's ctx ended with %v", err)
-	}
+	close(d.hold)
 }
 
-// stuckDriver's Send waits for its ctx.
+// stuckDriver's Send waits for its ctx, and then for hold if there is one.
 type stuckDriver struct {
 	driver.Driver
-	begun chan struct{}
-	ended chan error
-}
-
-func (d *stuckDriver) started(t *testing.T) <-chan struct{} {
-	t.Helper()
-	return d.begun
+	begun, hold chan struct{}
 }
 
 func (d *stuckDriver) Open(ctx context.Context, cfg driver.Config) (driver.Conn, error) {
-	d.begun = make(chan struct{})
 	c, err := d.Driver.Open(ctx, cfg)
 	return stuckConn{c, d}, err
 }
@@ -208,6 +214,8 @@ type stuckConn struct {
 func (c stuckConn) Send(ctx context.Context, _ []*driver.Message) error {
 	close(c.d.begun)
 	<-ctx.Done()
-	c.d.ended <- ctx.Err()
+	if c.d.hold != nil {
+		<-c.d.hold
+	}
 	return ctx.Err()
 }

@@ -55,7 +55,6 @@ type outgoing struct {
 	deadline time.Time // zero: none
 	number   uint64    // zero until written
 	settled  bool      // done was or is being called; guarded by sender.mu
-	withdraw bool      // asked to be withdrawn after it was written; guarded by sender.mu
 	stop     func() bool
 }
 
@@ -192,6 +191,24 @@ func (s *sender) forgetLocked(ready chan struct{}) bool {
 	return true
 }
 
+// withdrawGrace is how long a sender whose ctx ended waits for the driver's word on a message
+// that was written. Mostly it comes at once, and tells more than that time ran out.
+const withdrawGrace = 50 * time.Millisecond
+
+// giveUp reports a message as in doubt whose fate the driver did not tell in time.
+func (s *sender) giveUp(ctx context.Context, out *outgoing) {
+	s.mu.Lock()
+	if out.settled || s.failed != nil {
+		s.mu.Unlock()
+		return // reported, or about to be by fail
+	}
+	out.settled = true
+	s.mu.Unlock()
+	err := cancelled(ctx)
+	err.InDoubt = true
+	out.done(out.index, err)
+}
+
 // withdraw takes back a message whose sender's ctx ended: at once while it is queued,
 // otherwise by asking the driver, which then reports what became of it.
 func (s *sender) withdraw(ctx context.Context, out *outgoing) {
@@ -201,14 +218,10 @@ func (s *sender) withdraw(ctx context.Context, out *outgoing) {
 		return
 	}
 	if out.number != 0 {
-		// The sender waits no longer than its ctx; the true outcome is nobody's any more.
-		out.settled, out.withdraw = true, true
 		s.cancels = append(s.cancels, out.number)
 		s.mu.Unlock()
 		notify(s.wake)
-		err := cancelled(ctx)
-		err.InDoubt = true
-		out.done(out.index, err)
+		time.AfterFunc(withdrawGrace, func() { s.giveUp(ctx, out) })
 		return
 	}
 	out.settled = true

@@ -17,7 +17,6 @@ func TestKillApplication(t *testing.T) {
 	const (
 		kills   = 6
 		timeout = 3 * time.Second
-		spacing = 1_000_000 // between the numbers of two clients' calls
 	)
 	broker := bed.Broker(t)
 	vhost := broker.NewVhost(t)

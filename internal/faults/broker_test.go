@@ -13,7 +13,7 @@ import (
 // TestRestartBroker kills a broker of its own under 16 callers and starts it again.
 func TestRestartBroker(t *testing.T) {
 	const (
-		restarts = 2
+		restarts = 1
 		timeout  = 2 * time.Second
 	)
 	bed.Broker(t) // fails or skips where there is no RabbitMQ

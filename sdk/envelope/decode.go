@@ -92,7 +92,7 @@ func unwrap(fields []pyjson.Field) (inner []byte, wrapped bool, _ error) {
 	// Upstream asks for a version compatible with 2.0, which its rule (same major, minor not
 	// above the own) makes this one.
 	if string(version) != `"2.0"` {
-		return nil, false, &Error{Problem: "the envelope has version " + shorten(version) + ", want \"2.0\""}
+		return nil, false, &Error{Problem: "the envelope has version " + shorten(bytes.Trim(version, `"`)) + ", want 2.0"}
 	}
 	if !pyjson.IsString(text) {
 		return nil, false, &Error{Problem: "oslo.message is not a string"}

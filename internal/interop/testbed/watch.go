@@ -57,7 +57,7 @@ func (b *Bed) Running(pid int) bool {
 }
 
 func readProcess(dir string) (p Process, ok bool) {
-	stat, err := os.ReadFile(filepath.Join(dir, "stat")) //nolint:gosec // below /proc
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return p, false
 	}
@@ -72,8 +72,8 @@ func readProcess(dir string) (p Process, ok bool) {
 	if p.Parent, err = strconv.Atoi(string(fields[1])); err != nil {
 		return p, false
 	}
-	p.Cmdline, _ = os.ReadFile(filepath.Join(dir, "cmdline")) //nolint:gosec // below /proc
-	p.Environ, _ = os.ReadFile(filepath.Join(dir, "environ")) //nolint:gosec // below /proc
+	p.Cmdline, _ = os.ReadFile(filepath.Join(dir, "cmdline"))
+	p.Environ, _ = os.ReadFile(filepath.Join(dir, "environ"))
 	return p, true
 }
 

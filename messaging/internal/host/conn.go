@@ -346,7 +346,11 @@ func (c *Conn) trouble(ctx context.Context) *driver.Error {
 // be older than the message's fate, so that what is in doubt stays so.
 func (c *Conn) explain(ctx context.Context, err error) error {
 	t := c.trouble(ctx)
-	if t == nil || err == nil || driver.ReasonOf(err) != driver.ReasonExpired {
+	if t == nil || err == nil {
+		return err
+	}
+	// To the driver a sender that gave up for lack of time looks like one that cancelled.
+	if r := driver.ReasonOf(err); r != driver.ReasonExpired && r != driver.ReasonCancelled {
 		return err
 	}
 	e := *driver.AsError(err)

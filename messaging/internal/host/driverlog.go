@@ -67,13 +67,25 @@ func (d *driverLog) tail() (lines []string, fatal string) {
 
 func (d *driverLog) handle(line printedLine) {
 	record, structured := recordFromJSON(line, d.limit.now())
-	if !structured {
-		record = d.plainRecord(line)
-	} else {
+	if structured {
 		d.crash.reset()
+		d.remember(readable(record))
+	} else {
+		record = d.plainRecord(line)
+		d.remember(line.text)
 	}
-	d.remember(line.text)
 	d.emit(record)
+}
+
+// readable is a record as people read it in an error: level, message and fields.
+func readable(r slog.Record) string {
+	var b strings.Builder
+	b.WriteString(r.Level.String() + " " + r.Message)
+	r.Attrs(func(a slog.Attr) bool {
+		b.WriteString(" " + a.String())
+		return b.Len() < keptLineBytes
+	})
+	return b.String()
 }
 
 // plainRecord makes a record of a line that is not JSON.

@@ -163,6 +163,9 @@ func (s *supervisor) notRunning(ctx context.Context, lastErr error) error {
 	e := driver.Errorf(driver.ReasonDriverGone, "driver %s is not running", s.key.driver)
 	if lastErr != nil {
 		e.Message += ": " + lastErr.Error()
+	} else {
+		e.Message += ": it was still being started when the time was up"
+		e.Hint = "allow more time, or see with parley doctor whether the driver hangs"
 	}
 	e.Err = errors.Join(ctx.Err(), lastErr)
 	return e

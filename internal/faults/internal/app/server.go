@@ -33,7 +33,7 @@ func serve(ctx context.Context, t *messaging.Transport, s settings, p *printer) 
 	})
 	srv := messaging.NewRPCServer(t, messaging.Target{Topic: s.Topic, Server: s.Server}, nil, ep)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(context.Background()) }()
+	go func() { served <- srv.Serve(context.WithoutCancel(ctx)) }()
 	select {
 	case <-srv.Ready():
 		p.print(event{Event: "ready"})

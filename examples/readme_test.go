@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package examples_test keeps the README's code true: it is part of programs that are built
+// and run here.
+package examples_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestReadmeCodeIsPartOfTheExamples(t *testing.T) {
+	programs := read(t, "quickstart/main.go") + read(t, "driver/main.go")
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(read(t, "../README.md"), -1)
+	if len(blocks) < 3 {
+		t.Fatalf("only %d blocks of Go in the README", len(blocks))
+	}
+	for _, b := range blocks {
+		if !strings.Contains(programs, b[1]) {
+			t.Errorf("not in the examples:\n%s", b[1])
+		}
+	}
+}
+
+// build compiles a package into dir.
+func build(t *testing.T, dir, name, pkg string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", pkg, err, out)
+	}
+	return path
+}
+
+func TestQuickstartRunsAsTheReadmeSays(t *testing.T) {
+	dir := t.TempDir()
+	build(t, dir, "parley-driver-fake", "../plugins/fake")
+	cmd := exec.Command(build(t, dir, "quickstart", "./quickstart"))
+	cmd.Env = append(os.Environ(), "PARLEY_DRIVER_PATH="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != "hello world <nil>\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestDriverExampleSends casts through the driver of the README with the command line.
+func TestDriverExampleSends(t *testing.T) {
+	dir := t.TempDir()
+	build(t, dir, "parley-driver-log", "./driver")
+	parley := build(t, dir, "parley", "../cmd/parley")
+	cmd := exec.Command(parley, "cast", "--driver-path", dir, "--url", "log://", "--topic", "t", "--log-level", "info", "m", "a=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "kind=cast") || !strings.Contains(string(out), "topic=t") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestDemoRuns(t *testing.T) {
+	dir := t.TempDir()
+	build(t, dir, "parley-driver-fake", "../plugins/fake")
+	out, err := exec.Command(build(t, dir, "demo", "./demo"), "-driver-path", dir).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "every call was answered") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

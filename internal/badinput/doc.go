@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package badinput holds the tests of what an application sees when something it was given is
+// wrong: the URL, an alias, a target, the driver's file, the broker, a message of a peer. Each
+// case says which text must be seen; the test's log has the whole of it.
+//
+// A planted password is searched for in everything that any of these produce.
+package badinput
