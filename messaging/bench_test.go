@@ -4,7 +4,6 @@ package messaging
 
 import (
 	"context"
-	"sync"
 	"testing"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -15,7 +14,6 @@ import (
 type loop struct {
 	requests chan *driver.Delivery
 	replies  chan *driver.Delivery
-	once     sync.Once
 	closed   chan struct{}
 }
 

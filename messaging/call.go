@@ -130,7 +130,7 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 	out, err := p.run(bounded, c.t)
 	switch {
 	case err != nil:
-		return nil, c.gaveUp(ctx, op, p, err, time.Since(start))
+		return nil, c.gaveUp(op, p, err, time.Since(start))
 	case out.err != nil:
 		return nil, c.sendError(ctx, op, CodeNoReply, out.err)
 	default:
@@ -227,7 +227,7 @@ func (p *pending) abandon(cause error) (outcome, error) {
 }
 
 // gaveUp is the error of a call that ended without an outcome.
-func (c *RPCClient) gaveUp(ctx context.Context, op operation, p *pending, cause error, after time.Duration) error {
+func (c *RPCClient) gaveUp(op operation, p *pending, cause error, after time.Duration) error {
 	if cause == context.Canceled {
 		return cause
 	}

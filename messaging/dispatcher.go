@@ -77,7 +77,7 @@ func (e *panicError) remote() *RemoteError {
 func (d *dispatcher) log(ctx context.Context, r request, call bool, err error) {
 	attrs := []slog.Attr{slog.String("method", r.method), slog.Bool("call", call), slog.Any("error", err)}
 	level, text := slog.LevelError, "handler failed"
-	if p, ok := err.(*panicError); ok {
+	if p, ok := err.(*panicError); ok { //nolint:errorlint // only what we made ourselves, unwrapped, is a panic
 		d.logger.LogAttrs(ctx, level, "handler panicked", append(attrs, slog.String("stack", string(p.stack)))...)
 		return
 	}

@@ -152,7 +152,7 @@ func serve(t testing.TB, tr *Transport, target Target, opts *RPCServerOptions, e
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
-		<-result
+		<-result //nolint:errcheck // how Serve ends is another test
 	})
 	select {
 	case <-s.Ready():

@@ -66,8 +66,9 @@ type DriverFile struct {
 
 // Drivers lists the drivers that are found, in the order of the search. Nothing is executed.
 func (h *Host) Drivers() []DriverFile {
-	var files []DriverFile
-	for _, c := range h.inner.SearchPath().List() {
+	found := h.inner.SearchPath().List()
+	files := make([]DriverFile, 0, len(found))
+	for _, c := range found {
 		files = append(files, DriverFile{
 			Name: c.Name, Version: c.Version, Path: c.Path, Dir: c.Dir.Path, Origin: c.Dir.Origin,
 			Status: string(c.Status), Why: c.Why,
@@ -84,8 +85,9 @@ type SearchDir struct {
 
 // SearchPath lists the directories in the order of the search; the first hit wins.
 func (h *Host) SearchPath() []SearchDir {
-	var dirs []SearchDir
-	for _, d := range h.inner.SearchPath().Dirs {
+	path := h.inner.SearchPath().Dirs
+	dirs := make([]SearchDir, 0, len(path))
+	for _, d := range path {
 		dirs = append(dirs, SearchDir{Path: d.Path, Origin: d.Origin})
 	}
 	return dirs
@@ -114,8 +116,9 @@ type RunningDriver struct {
 
 // Running lists the drivers that run now.
 func (h *Host) Running() []RunningDriver {
-	var list []RunningDriver
-	for _, r := range h.inner.Running() {
+	running := h.inner.Running()
+	list := make([]RunningDriver, 0, len(running))
+	for _, r := range running {
 		list = append(list, RunningDriver{Name: r.Driver, PID: r.PID, Starts: r.Lives, Err: r.Err})
 	}
 	return list

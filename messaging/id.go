@@ -16,10 +16,10 @@ const idSize = 32
 // the operating system and asks nobody for a lock: ids must be unique, not secret.
 func appendID(dst []byte) []byte {
 	var raw [idSize / 2]byte
-	binary.LittleEndian.PutUint64(raw[:8], rand.Uint64())
-	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64())
-	raw[6] = raw[6]&0x0f | 0x40 // version 4
-	raw[8] = raw[8]&0x3f | 0x80 // the variant of RFC 9562
+	binary.LittleEndian.PutUint64(raw[:8], rand.Uint64()) //nolint:gosec // unique, not secret: see above
+	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64()) //nolint:gosec // unique, not secret: see above
+	raw[6] = raw[6]&0x0f | 0x40                           // version 4
+	raw[8] = raw[8]&0x3f | 0x80                           // the variant of RFC 9562
 	return hex.AppendEncode(dst, raw[:])
 }
 

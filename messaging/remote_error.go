@@ -117,7 +117,7 @@ func isExpected(err error) bool {
 // toRemote returns err as the failure to report. A *RemoteError in the tree lends its type;
 // any other error is reported under its Go type's name and package.
 func toRemote(err error) *RemoteError {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // each layer is looked at in turn
 	case *expectedError:
 		return toRemote(e.err)
 	case *panicError:

@@ -169,7 +169,7 @@ func (r *reply) resend(err error) {
 // pause waits for about d; false means that there is no point in going on. A shutdown ends the
 // wait for a missing route, for a last try.
 func (r *reply) pause(d time.Duration, noRoute bool) bool {
-	d += rand.N(d/4 + 1)
+	d += rand.N(d/4 + 1) //nolint:gosec // jitter needs no secrecy
 	if time.Until(r.deadline) <= d {
 		return false
 	}

@@ -45,7 +45,7 @@ func computeEndpoint() *Endpoint {
 	ep.HandleFunc("panic_error", func(context.Context, map[string]any) (any, error) { panic(&myError{1}) })
 	ep.HandleFunc("nil_map", func(context.Context, map[string]any) (any, error) {
 		var m map[string]int
-		m["x"]++
+		m["x"]++ //nolint:staticcheck // the panic is what is tested
 		return nil, nil
 	})
 	ep.HandleFunc("unencodable", func(context.Context, map[string]any) (any, error) { return func() {}, nil })
@@ -748,7 +748,7 @@ func TestManyConcurrentCalls(t *testing.T) {
 }
 
 func TestMonitor(t *testing.T) {
-	run := func(t *testing.T, method string, drop bool) (time.Duration, error, int) {
+	run := func(t *testing.T, method string, drop bool) (time.Duration, int, error) {
 		var beats atomic.Int64
 		r := newRig(t, nil, func(f *faults) {
 			f.onSend = func(_ context.Context, m *driver.Message) (bool, error) {
@@ -780,26 +780,26 @@ func TestMonitor(t *testing.T) {
 		if extra := int(beats.Load()) - n; extra > 11 || method != "for_ever" && !drop && extra > 0 {
 			t.Errorf("%d heartbeats after the call", extra)
 		}
-		return took, err, n
+		return took, n, err
 	}
 	synctest.Test(t, func(t *testing.T) {
-		if took, err, n := run(t, "slow", false); err != nil || took != 10*time.Second || n < 8 || n > 10 {
+		if took, n, err := run(t, "slow", false); err != nil || took != 10*time.Second || n < 8 || n > 10 {
 			t.Errorf("slow with heartbeats: %v after %s and %d heartbeats", err, took, n)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		took, err, _ := run(t, "slow", true)
+		took, _, err := run(t, "slow", true)
 		if !errors.Is(err, ErrNoReply) || took != 2*time.Second || !strings.Contains(err.Error(), "no sign of life") {
 			t.Errorf("a silent server: %v after %s", err, took)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		if took, err, _ := run(t, "for_ever", false); !errors.Is(err, ErrNoReply) || took != 20*time.Second {
+		if took, _, err := run(t, "for_ever", false); !errors.Is(err, ErrNoReply) || took != 20*time.Second {
 			t.Errorf("heartbeats do not extend the timeout: %v after %s", err, took)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		if _, err, n := run(t, "unknown", false); !errors.Is(err, ErrNoSuchMethod) || n != 0 {
+		if _, n, err := run(t, "unknown", false); !errors.Is(err, ErrNoSuchMethod) || n != 0 {
 			t.Errorf("not found: %v and %d heartbeats", err, n)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -160,7 +161,7 @@ func (c *counting) last() int {
 
 func TestConcurrencyIsTheCredit(t *testing.T) {
 	for _, limit := range []int{1, 3, 16} {
-		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+		t.Run(strconv.Itoa(limit), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var listener *counting
 				r := newRig(t, nil, func(f *faults) {
@@ -237,10 +238,10 @@ func TestShutdownWhileBusy(t *testing.T) {
 			for range 32 {
 				wg.Go(func() {
 					for calling.Err() == nil {
-						switch err := c.Call(calling, "work", nil, nil); {
-						case err == nil:
+						switch err := c.Call(calling, "work", nil, nil); err {
+						case nil:
 							answered.Add(1)
-						case err == context.Canceled:
+						case context.Canceled:
 							gaveUp.Add(1)
 						default:
 							t.Error(err)
@@ -323,7 +324,7 @@ func TestShutdownOrders(t *testing.T) {
 		r := newRig(t, nil)
 		listening := make(chan struct{})
 		s := NewRPCServer(r.Transport, computeTarget, nil)
-		r.Transport.conn = hangingListen{r.faults, listening}
+		r.conn = hangingListen{r.faults, listening}
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(ctx) }()
 		wait(t, listening, "Listen")
@@ -747,7 +748,7 @@ func TestHandlersThatMisbehave(t *testing.T) {
 func TestCloseWhileOpeningReplies(t *testing.T) {
 	r := newRig(t, nil)
 	listening := make(chan struct{})
-	r.Transport.conn = hangingListen{r.faults, listening}
+	r.conn = hangingListen{r.faults, listening}
 	c := NewRPCClient(r.Transport, Target{Topic: "t"}, nil)
 	called := make(chan error, 1)
 	go func() { called <- c.Call(context.Background(), "m", nil, nil) }()

@@ -26,7 +26,7 @@ func printDescription(info driver.Info, w io.Writer) error {
 }
 
 func printUsage(info driver.Info, w io.Writer) {
-	fmt.Fprintf(w, `parley-driver-%[1]s %[2]s: %[3]s
+	_, _ = fmt.Fprintf(w, `parley-driver-%[1]s %[2]s: %[3]s
 
 This is a transport driver of Parley. Applications start it by themselves; it does nothing
 when started by hand.

@@ -104,7 +104,7 @@ func command(info driver.Info, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case len(args) == 1 && args[0] == "describe":
 		if err := printDescription(info, stdout); err != nil {
-			fmt.Fprintln(stderr, err)
+			_, _ = fmt.Fprintln(stderr, err)
 			return 1
 		}
 		return 0
@@ -112,7 +112,7 @@ func command(info driver.Info, args []string, stdout, stderr io.Writer) int {
 		printUsage(info, stdout)
 		return 0
 	default:
-		fmt.Fprintf(stderr, "unknown arguments %q\n\n", args)
+		_, _ = fmt.Fprintf(stderr, "unknown arguments %q\n\n", args)
 		printUsage(info, stderr)
 		return 2
 	}

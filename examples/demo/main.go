@@ -51,7 +51,8 @@ func main() {
 	d := &demo{out: os.Stdout, begin: time.Now()}
 	if err := d.run(ctx, *path); err != nil {
 		fmt.Fprintln(os.Stderr, "demo failed:", err)
-		os.Exit(1)
+		cancel()
+		os.Exit(1) //nolint:gocritic // cancel was called
 	}
 }
 

@@ -45,7 +45,7 @@ func ParleyServer(ctx context.Context, s Setup, ready func()) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err = errors.Join(srv.Shutdown(stop), t.Close(stop))
-	<-served
+	<-served //nolint:errcheck // it is what Shutdown made it
 	return err
 }
 

@@ -60,11 +60,11 @@ func dialPublisher(url string) (*rawLink, error) {
 	confirms := l.ch.NotifyPublish(make(chan amqp.Confirmation, 4096))
 	returns := l.ch.NotifyReturn(make(chan amqp.Return, 64))
 	go func() { // ends when the channel is closed
-		for range confirms { //nolint:revive // nothing is done with a confirm but taking it
+		for range confirms { // nothing is done with a confirm but taking it
 		}
 	}()
 	go func() { // ends when the channel is closed
-		for range returns { //nolint:revive // a reply nobody waits for
+		for range returns { // replies nobody waits for
 		}
 	}()
 	return l, l.ch.ExchangeDeclare(rawExchange, "topic", false, false, false, false, nil)

@@ -172,8 +172,8 @@ func (f *listenFeed) poll(ctx context.Context) (err error) {
 		}
 	}()
 	for {
-		max, err := f.awaitCredit(ctx)
-		if err != nil {
+		max := f.awaitCredit(ctx)
+		if max == 0 {
 			return f.stopped(ctx)
 		}
 		ds, err := f.listener.Poll(ctx, max)
@@ -195,8 +195,11 @@ func (f *listenFeed) poll(ctx context.Context) (err error) {
 }
 
 // awaitCredit returns how many messages may come next. Bytes left are turned into messages
-// by the mean size of those before.
-func (f *listenFeed) awaitCredit(ctx context.Context) (int, error) {
+// by the mean size of those before. It returns 0 when ctx ended.
+func (f *listenFeed) awaitCredit(ctx context.Context) int {
+	if ctx.Err() != nil {
+		return 0
+	}
 	for {
 		f.mu.Lock()
 		credit, bytes := f.credit, f.bytes
@@ -205,12 +208,12 @@ func (f *listenFeed) awaitCredit(ctx context.Context) (int, error) {
 			if f.mean > 0 {
 				credit = min(credit, max(1, bytes/f.mean))
 			}
-			return credit, ctx.Err()
+			return credit
 		}
 		select {
 		case <-f.wake:
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0
 		}
 	}
 }
@@ -282,8 +285,10 @@ func (f *listenFeed) toProto(d *driver.Delivery, size int) *pb.Delivery {
 // hold messages that it acknowledged already: they are sent first, credit or not is no
 // question any more, for they are within what was granted.
 func (f *listenFeed) stopped(ctx context.Context) error {
-	if f.stream.Context().Err() != nil {
+	select {
+	case <-f.stream.Context().Done():
 		return nil // the host is gone: there is nobody to tell
+	default:
 	}
 	if err := f.drain(context.WithoutCancel(ctx)); err != nil {
 		return err

@@ -55,7 +55,7 @@ func (p *Peer) Session(ctx context.Context, o SessionOptions) error {
 		case <-ctx.Done():
 			_ = stream.CloseSend() // the driver ends itself on it; a dead stream says so to the reader
 			cancel()
-			<-ended
+			<-ended //nolint:errcheck // it is the end that we asked for
 			return ctx.Err()
 		case level := <-o.Levels:
 			n := int32(level)
@@ -63,7 +63,7 @@ func (p *Peer) Session(ctx context.Context, o SessionOptions) error {
 		case <-ticker.C:
 			if silent := time.Since(time.Unix(0, heard.Load())); silent > o.Silence {
 				cancel()
-				<-ended
+				<-ended //nolint:errcheck // the cause is the silence
 				return fmt.Errorf("%w for %v", ErrSilent, silent.Round(time.Millisecond))
 			}
 		}

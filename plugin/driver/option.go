@@ -120,6 +120,7 @@ func (s *OptionSpec) check(value string) error {
 		if !s.inBounds(float64(n)) {
 			return bad(s.boundsText())
 		}
+	case OptionString: // any text will do
 	case OptionSeconds:
 		d, err := parseSeconds(value)
 		if err != nil {

@@ -207,7 +207,7 @@ func (c *client) startError(t testing.TB) *driver.Error {
 	if err == nil {
 		t.Fatal("the driver started")
 	}
-	e, ok := err.(*driver.Error) //nolint:errorlint // it must come through go-plugin unwrapped
+	e, ok := err.(*driver.Error) // unwrapped: it must come through go-plugin as it is
 	if !ok {
 		t.Fatalf("got %T %v, want a *driver.Error", err, err)
 	}

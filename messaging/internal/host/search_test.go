@@ -164,7 +164,7 @@ func TestFind(t *testing.T) {
 		"":       {"cannot be a driver's name"},
 	} {
 		_, err := p.Find(name)
-		e, ok := err.(*driver.Error) //nolint:errorlint // the type itself is promised
+		e, ok := err.(*driver.Error) // the type itself is promised
 		if !ok {
 			t.Fatalf("%q: got %T %v", name, err, err)
 		}

@@ -34,7 +34,7 @@ type worker struct {
 }
 
 func startWorker(path string, s bench.Setup) (*worker, error) {
-	cmd := exec.Command(path)
+	cmd := exec.Command(path) //nolint:noctx // it ends when its input does, see close
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()

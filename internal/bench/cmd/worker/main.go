@@ -24,7 +24,8 @@ func main() {
 	defer stop()
 	if err := run(ctx, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
-		os.Exit(1)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop was called
 	}
 }
 
@@ -70,7 +71,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 func untilEOF(ctx context.Context, lines *bufio.Scanner) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() { // ends with the process at the latest
-		for lines.Scan() { //nolint:revive // a server gets no further lines
+		for lines.Scan() { // a server gets no further lines
 		}
 		cancel()
 	}()
