@@ -28,6 +28,7 @@ build: ## the command and the drivers, into bin/ and bin/drivers/
 	@for d in $(DRIVERS); do \
 		echo "$(GO) build -o $(BIN)/drivers/parley-driver-$$d ./plugins/$$d"; \
 		$(GO) build -o $(BIN)/drivers/parley-driver-$$d ./plugins/$$d; \
+		$(BIN)/drivers/parley-driver-$$d describe >$(BIN)/drivers/parley-driver-$$d.json; \
 	done
 
 demo: build ## calls through driver processes, one of them killed; needs no broker

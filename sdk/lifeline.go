@@ -29,13 +29,15 @@ func newLifeline(logger *slog.Logger) *lifeline {
 	l := &lifeline{logger: logger, done: make(chan struct{})}
 	l.timer = time.AfterFunc(sessionGrace, func() { l.end("no session with the application") })
 	if pipe := inheritedPipe(); pipe != nil {
-		// Ends with the process: the read is over when the host is.
-		go func() {
-			_, _ = io.Copy(io.Discard, pipe) // nothing is written to it; any end is the end
-			l.end("the application is gone")
-		}()
+		go l.watch(pipe) // ends with the process
 	}
 	return l
+}
+
+// watch reads until the other end is closed, which is when the host is gone.
+func (l *lifeline) watch(pipe *os.File) {
+	_, _ = io.Copy(io.Discard, pipe) // nothing is written to it; any end is the end
+	l.end("the application is gone")
 }
 
 // inheritedPipe returns the pipe whose other end the host holds, or nil.

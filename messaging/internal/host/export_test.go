@@ -21,8 +21,8 @@ func FakeDriverDir(t testing.TB) string {
 	return dir
 }
 
-// KillForTest kills the process of a driver with SIGKILL, as an operator could.
-func (h *Host) KillForTest(name string) error {
+// SignalForTest sends a signal to the process of a driver, as an operator could.
+func (h *Host) SignalForTest(name string, sig syscall.Signal) error {
 	h.mu.Lock()
 	s := h.running[processKey{driver: name}]
 	h.mu.Unlock()
@@ -30,5 +30,5 @@ func (h *Host) KillForTest(name string) error {
 	if err != nil {
 		return err
 	}
-	return p.runner.Signal(syscall.SIGKILL)
+	return p.runner.Signal(sig)
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,7 +121,7 @@ func TestKilledDriverComesBackWithItsListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	for round := range 5 {
-		if err := h.KillForTest("fake"); err != nil {
+		if err := h.SignalForTest("fake", syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		id := string(rune('a' + round))
@@ -165,4 +167,99 @@ func TestConformanceOfTheBuiltBinary(t *testing.T) {
 			return c
 		},
 	})
+}
+
+// TestStoppedDriverIsReplaced: a process that is alive and does nothing is found by its
+// silence and killed from outside.
+func TestStoppedDriverIsReplaced(t *testing.T) {
+	h := newFakeHost(t, func(o *host.Options) {
+		o.HeartbeatInterval, o.HeartbeatTimeout = 100*time.Millisecond, time.Second
+	})
+	c := openFake(t, h)
+	ctx := within(t, 30*time.Second)
+	if err := c.Send(ctx, []*driver.Message{cast("before")}); err != nil {
+		t.Fatal(err)
+	}
+	old := h.Running()[0].PID
+	if err := h.SignalForTest("fake", syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := c.Send(ctx, []*driver.Message{cast("during")})
+	if e := driver.AsError(err); !e.InDoubt || e.Reason != driver.ReasonDriverGone {
+		t.Errorf("a message written to a stopped driver: %v", err)
+	}
+	if err := c.Send(ctx, []*driver.Message{cast("after")}); err != nil {
+		t.Errorf("after: %v", err)
+	}
+	if r := h.Running(); len(r) != 1 || r[0].PID == old || r[0].Lives != 2 {
+		t.Errorf("running: %+v, was %d", r, old)
+	}
+}
+
+// TestOneProcessUnderConcurrency: many transports at once share one process, and it ends with
+// the last of them.
+func TestOneProcessUnderConcurrency(t *testing.T) {
+	h := newFakeHost(t, nil)
+	ctx := within(t, 30*time.Second)
+	const n = 16
+	conns := make(chan *host.Conn, n)
+	for range n {
+		go func() {
+			c, err := h.Open(ctx, host.OpenRequest{Config: driver.Config{Driver: "fake"}})
+			if err != nil {
+				t.Error(err)
+			}
+			conns <- c
+		}()
+	}
+	var all []*host.Conn
+	for range n {
+		if c := <-conns; c != nil {
+			all = append(all, c)
+		}
+	}
+	if r := h.Running(); len(r) != 1 || r[0].Lives != 1 {
+		t.Errorf("running: %+v", r)
+	}
+	for _, c := range all {
+		if err := c.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if r := h.Running(); len(r) != 0 {
+		t.Errorf("still running: %+v", r)
+	}
+}
+
+func TestIsolatedConnectionsHaveProcessesOfTheirOwn(t *testing.T) {
+	h := newFakeHost(t, nil)
+	ctx := within(t, 30*time.Second)
+	for _, class := range []string{"a", "b"} {
+		c, err := h.Open(ctx, host.OpenRequest{Config: driver.Config{Driver: "fake"}, Class: class})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close(context.Background()) })
+	}
+	if r := h.Running(); len(r) != 2 || r[0].PID == r[1].PID {
+		t.Errorf("running: %+v", r)
+	}
+}
+
+func TestOpenRefusesUnknownOptionsAndDrivers(t *testing.T) {
+	h := newFakeHost(t, nil)
+	ctx := within(t, 30*time.Second)
+	for text, cfg := range map[string]driver.Config{
+		`did you mean "queue_limit"?`: {Driver: "fake", Options: driver.Options{"queue_limits": "1"}},
+		`no driver "fak" found`:       {Driver: "fak"},
+		`want a whole number`:         {Driver: "fake", Options: driver.Options{"queue_limit": "many"}},
+	} {
+		_, err := h.Open(ctx, host.OpenRequest{Config: cfg})
+		if driver.ReasonOf(err) != driver.ReasonConfig || !strings.Contains(err.Error(), text) {
+			t.Errorf("%q is missing in %v", text, err)
+		}
+	}
+	if r := h.Running(); len(r) != 0 {
+		t.Errorf("a process was left: %+v", r)
+	}
 }
