@@ -5,8 +5,6 @@
 # PARLEY_TEST_OPTIONAL=1 says that it may.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
 begin=$SECONDS
 
 step() {
@@ -18,12 +16,10 @@ step() {
 }
 
 tests() {
-	# -v would bury the failures; the log keeps the lines that say what was not proven.
-	go test -race -timeout 15m -count=1 -json ./... >"$log" || {
-		go run ./internal/testlog <"$log"
-		return 1
-	}
-	go run ./internal/testlog <"$log"
+	# -v would bury the failures; testlog prints a line a package as it ends, the whole output
+	# of what failed, and the lines that say what was not proven.
+	go build -o bin/testlog ./internal/testlog
+	go test -race -timeout 15m -count=1 -json ./... 2>&1 | bin/testlog
 }
 
 step "peers: RabbitMQ and Python oslo.messaging" internal/peertest/install.sh

@@ -32,7 +32,7 @@ func Rules() []Rule {
 		{
 			Package: "messaging/internal/host/...",
 			May: []string{
-				"plugin/driver", "internal/bridge", "internal/version", "github.com/hashicorp/go-plugin/...",
+				"plugin/driver", "internal/bridge", "internal/procfs", "internal/version", "github.com/hashicorp/go-plugin/...",
 				"github.com/hashicorp/go-hclog", "google.golang.org/grpc/...", "golang.org/x/sys/unix",
 			},
 			Never: []string{"sdk/...", "plugins/...", "messaging"},
@@ -85,10 +85,11 @@ func Rules() []Rule {
 		},
 		{Package: "internal/memory", May: []string{"plugin/driver", "internal/version"}, Never: []string{"messaging/...", "sdk/...", "internal/bridge"}},
 		{Package: "internal/pyjson", Never: []string{"*"}},
+		{Package: "internal/procfs", Never: []string{"*"}},
 		{Package: "internal/version", Never: []string{"*"}},
 		{
 			Package: "cmd/parley/...",
-			May:     []string{"messaging", "plugin/driver", "internal/version", "internal/pyjson", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
+			May:     []string{"messaging", "plugin/driver", "internal/version", "internal/pyjson", "internal/procfs", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 			Never:   []string{"plugins/...", "sdk"},
 		},
 	}
