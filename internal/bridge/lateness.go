@@ -9,7 +9,7 @@ import "time"
 // would cost a frame of its own while little is going on. They are kept until there are
 // several, until something else is written, or for lateDelay, whichever comes first.
 const (
-	lateDelay      = 5 * time.Millisecond
+	lateDelay      = 20 * time.Millisecond
 	maxLateResults = 64
 )
 
