@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"os"
 	"time"
 
 	"github.com/parleymq/parley/messaging"
@@ -21,7 +23,8 @@ func echoMethod() messaging.Method[payload, payload] {
 }
 
 func openParley(ctx context.Context, s Setup) (*messaging.Transport, error) {
-	return messaging.Open(ctx, s.URL, &messaging.Options{DriverPath: s.DriverPath, AppName: "bench"})
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return messaging.Open(ctx, s.URL, &messaging.Options{DriverPath: s.DriverPath, AppName: "bench", Logger: logger})
 }
 
 // ParleyServer serves echo on a topic until ctx ends.
