@@ -12,7 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/messaging"
 )

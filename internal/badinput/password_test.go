@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 	"github.com/parleymq/parley/plugin/driver"
 )

@@ -5,7 +5,7 @@ package badinput
 import (
 	"testing"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 

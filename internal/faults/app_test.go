@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // settings are those of internal/app.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // TestKillApplication kills an application as a crash would, client and server in turn. Its

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // TestKillDriver kills the driver of one end ten times under 16 callers.

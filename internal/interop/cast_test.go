@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/parleymq/parley/internal/interop/testbed"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/messaging"
 )
