@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // TestRestartBroker kills a broker of its own under 16 callers and starts it again.

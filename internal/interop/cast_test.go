@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 

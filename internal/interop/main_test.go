@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
