@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/parleymq/parley/internal/pyjson"
 	"github.com/parleymq/parley/plugin/driver"
@@ -51,6 +52,10 @@ func DecodeInto(m *driver.Message, contentType, encoding, compression string, bo
 	body, err := decompress(compression, body, limits.MaxSize)
 	if err != nil {
 		return err
+	}
+	// Python refuses it too, when it decodes the bytes. Past here every text is valid.
+	if !utf8.Valid(body) {
+		return &Error{Problem: "the body is not valid UTF-8"}
 	}
 	var room [fieldRoom]pyjson.Field
 	fields, err := pyjson.Fields(room[:0], body)
