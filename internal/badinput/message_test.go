@@ -32,7 +32,7 @@ func rejected() []struct{ name, contentType, body, reason string } {
 		{"not JSON", jsonType, "{", "the body is not a JSON object"},
 		{"empty", jsonType, "", "the body is not a JSON object"},
 		{"list", jsonType, "[1]", "the body is not a JSON object"},
-		{"binary", jsonType, "\xff\x00\x01", "the body is not a JSON object"},
+		{"binary", jsonType, "\xff\x00\x01", "the body is not valid UTF-8"},
 		{"content type text/plain", "text/plain", good, "content type"},
 		{"content type of pickle", "application/x-python-serialize", good, "content type"},
 		{"no content type", "", good, "content type"},
