@@ -86,6 +86,8 @@ func (l *Listener) relisten(life *connLife, up func()) {
 		select {
 		case <-life.gone:
 			cancel()
+		case <-life.conn.Broken(): // the process may live on; this life of the Conn does not
+			cancel()
 		case <-stop:
 		}
 	}()
