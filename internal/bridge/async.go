@@ -6,6 +6,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -28,6 +29,7 @@ type queuedMessage struct {
 	m     *driver.Message
 	index int
 	done  func(int, error)
+	since time.Time // when it was queued
 }
 
 func newQueuedSender(conn driver.Conn) *queuedSender {
@@ -37,11 +39,12 @@ func newQueuedSender(conn driver.Conn) *queuedSender {
 // SendAsync implements driver.AsyncSender. The queue is bounded by what the host may have in
 // flight.
 func (q *queuedSender) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
+	now := time.Now()
 	q.mu.Lock()
 	ended := q.ended
 	if !ended {
 		for i, m := range batch {
-			q.queue = append(q.queue, queuedMessage{ctx: ctx, m: m, index: i, done: done})
+			q.queue = append(q.queue, queuedMessage{ctx: ctx, m: m, index: i, done: done, since: now})
 		}
 	}
 	q.mu.Unlock()
@@ -89,6 +92,7 @@ func (q *queuedSender) take() []queuedMessage {
 			m.done(m.index, cancelled(m.ctx))
 			continue
 		}
+		m.m.Waited(time.Since(m.since)) // it was made for us, of a frame
 		batch = append(batch, m)
 	}
 	return batch

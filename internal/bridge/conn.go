@@ -16,6 +16,7 @@ type Conn struct {
 	id     uint64
 	cancel context.CancelFunc // ends all streams
 	sender *sender
+	broker *brokerState
 }
 
 var (
@@ -32,7 +33,7 @@ func (c *Conn) start() error {
 		return FromGRPC(err)
 	}
 	c.cancel = cancel
-	c.sender = newSender(stream, c.peer.epoch, c.id, c.peer.limits)
+	c.sender = newSender(stream, c.peer.epoch, c.id, c.peer.limits, c.broker)
 	c.sender.start()
 	return nil
 }

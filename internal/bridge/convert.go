@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"math"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -19,6 +18,7 @@ func messageToProto(p *pb.Message, m *driver.Message, left time.Duration) {
 	p.Topic = m.Target.Topic
 	p.Server = m.Target.Server
 	p.Fanout = m.Target.Fanout
+	p.Scoped = m.Target.Scoped
 	p.Priority = m.Priority
 	p.Format = uint32(m.Format)
 	p.ReplyTo = m.ReplyTo
@@ -29,14 +29,20 @@ func messageToProto(p *pb.Message, m *driver.Message, left time.Duration) {
 	p.Body = m.Body
 	p.Failure = m.Failure
 	p.TimeLeftUs = toMicros(left)
+	p.TimeOverUs = toMicros(-left)
 	p.Headers = m.Headers
 	p.Mandatory = m.Mandatory
+	p.DeadlineUnixMs = uint64(m.DeadlineMillis())
+	p.FailFast = m.FailFast
 }
 
 // messageFromProto fills m with p, whose slices it takes over.
 func messageFromProto(m *driver.Message, p *pb.Message) {
 	m.Kind = driver.Kind(min(p.GetKind(), math.MaxUint8))
-	m.Target = driver.Target{Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer(), Fanout: p.GetFanout()}
+	m.Target = driver.Target{
+		Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer(),
+		Fanout: p.GetFanout(), Scoped: p.GetScoped(),
+	}
 	m.Priority = p.GetPriority()
 	m.Format = driver.NotificationFormat(min(p.GetFormat(), math.MaxUint8))
 	m.ReplyTo = p.GetReplyTo()
@@ -47,16 +53,25 @@ func messageFromProto(m *driver.Message, p *pb.Message) {
 	m.Body = p.GetBody()
 	m.Failure = p.GetFailure()
 	m.TimeLeft = fromMicros(p.GetTimeLeftUs())
+	if over := p.GetTimeOverUs(); over > 0 {
+		m.TimeLeft = -fromMicros(over)
+	}
 	m.Headers = p.GetHeaders()
 	m.Mandatory = p.GetMandatory()
+	m.Deadline = driver.DeadlineTime(int64(min(p.GetDeadlineUnixMs(), math.MaxInt64)))
+	m.FailFast = p.GetFailFast()
 }
 
-// toMicros rounds up, so that a time that is left does not become "without limit".
+// toMicros rounds up, so that a time that is left, or over, does not become "without limit".
 func toMicros(d time.Duration) uint64 {
 	if d <= 0 {
 		return 0
 	}
-	return uint64((d + time.Microsecond - 1) / time.Microsecond)
+	us := uint64(d / time.Microsecond)
+	if d%time.Microsecond > 0 {
+		us++
+	}
+	return us
 }
 
 func fromMicros(us uint64) time.Duration {
@@ -67,16 +82,11 @@ func fromMicros(us uint64) time.Duration {
 }
 
 // checkText refuses texts that protobuf could not carry. Foreign JSON is bytes and free; the
-// names are strings.
+// names are strings. Headers are the matter of driver.CheckHeaders.
 func checkText(m *driver.Message) error {
 	for _, s := range [...]string{m.Target.Exchange, m.Target.Topic, m.Target.Server, m.ReplyTo, m.CallID, m.UniqueID, m.Priority} {
 		if !utf8.ValidString(s) {
 			return driver.Errorf(driver.ReasonUnsupported, "a name of the %s message is not valid UTF-8", m.Kind)
-		}
-	}
-	for k, v := range m.Headers {
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return driver.Errorf(driver.ReasonUnsupported, "header %q is not valid UTF-8", strings.ToValidUTF8(k, "?"))
 		}
 	}
 	return nil
@@ -86,7 +96,7 @@ func sourceToProto(s driver.Source) *pb.Source {
 	p := &pb.Source{
 		Kind: uint32(s.Kind), Settle: uint32(s.Settle),
 		Exchange: s.Target.Exchange, Topic: s.Target.Topic, Server: s.Target.Server,
-		ReplyName: s.ReplyName, Pool: s.Pool,
+		ReplyName: s.ReplyName, Pool: s.Pool, Scoped: s.Target.Scoped,
 	}
 	for _, n := range s.Notifications {
 		p.Notifications = append(p.Notifications, &pb.NotificationTopic{Exchange: n.Exchange, Topic: n.Topic, Priority: n.Priority})
@@ -98,8 +108,9 @@ func sourceFromProto(p *pb.Source) driver.Source {
 	s := driver.Source{
 		Kind:   driver.SourceKind(min(p.GetKind(), math.MaxUint8)),
 		Settle: driver.Settle(min(p.GetSettle(), math.MaxUint8)),
-		Target: driver.Target{Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer()},
-
+		Target: driver.Target{
+			Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer(), Scoped: p.GetScoped(),
+		},
 		ReplyName: p.GetReplyName(), Pool: p.GetPool(),
 	}
 	for _, n := range p.GetNotifications() {

@@ -47,7 +47,7 @@ func fuzzSendResults(t *testing.T, b []byte) {
 	if proto.Unmarshal(b, &frame) != nil {
 		return
 	}
-	s := newSender(nil, fuzzEpoch, 1, Limits{}.withDefaults())
+	s := newSender(nil, fuzzEpoch, 1, Limits{}.withDefaults(), newBrokerState())
 	reported := make([]int, 8)
 	for i := range reported {
 		out := &outgoing{m: &driver.Message{}, index: i, done: func(i int, _ error) { reported[i]++ }}

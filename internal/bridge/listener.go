@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -24,7 +25,10 @@ type Listener struct {
 	stream listenStream
 	cancel context.CancelFunc
 	epoch  uint64
-	settle driver.Settle
+	// giveBack: what was not returned when Stop is called goes back to the broker.
+	giveBack bool
+	// born is what TimeLeft counts from while a delivery is buffered, see park.
+	born time.Time
 
 	wake  chan struct{} // of capacity one: the writer has something to do
 	ready chan struct{} // of capacity one: Poll has something to look at
@@ -102,8 +106,9 @@ func dialListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, e
 		return nil, protocolError("the first frame of a listener is not its greeting")
 	}
 	return &Listener{
-		stream: stream, epoch: c.peer.epoch, settle: src.Settle,
-		wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
+		stream: stream, epoch: c.peer.epoch, born: time.Now(),
+		giveBack: src.Settle == driver.SettleOnDone && c.peer.info.Has(driver.CapRequeue),
+		wake:     make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
 		stopped: make(chan struct{}),
 	}, nil
 }
@@ -167,6 +172,7 @@ func (l *Listener) hand() {
 	l.held += len(ds)
 	l.grantLocked(l.max - l.held)
 	l.mu.Unlock()
+	l.unpark(ds)
 	f(ds)
 }
 
@@ -198,6 +204,7 @@ func (l *Listener) take(max int) ([]*driver.Delivery, error) {
 	for _, d := range ds {
 		l.bufferedBytes -= d.Size()
 	}
+	l.unpark(ds)
 	l.buffered = slices.Delete(l.buffered, 0, n)
 	// What was taken is about to be worked on: ask for no more than max in all.
 	l.grantLocked(max - n)
@@ -263,11 +270,29 @@ func (l *Listener) addOutcomeLocked(o driver.Outcome) {
 	l.outcomes = append(l.outcomes, &pb.Outcome{Token: o.Token, Count: 1, Result: uint32(o.Result)})
 }
 
+// park and unpark take the time that a delivery is buffered off its TimeLeft: in between it
+// counts from born.
+func (l *Listener) park(d *driver.Delivery) {
+	if d.TimeLeft != 0 {
+		d.Waited(-time.Since(l.born))
+	}
+}
+
+func (l *Listener) unpark(ds []*driver.Delivery) {
+	for _, d := range ds {
+		if d.TimeLeft != 0 {
+			d.Waited(time.Since(l.born))
+		}
+	}
+}
+
 // Stop implements driver.Stopper: the driver ends the stream after the last delivery. With
-// SettleOnDone the stream stays for outcomes, and the driver gives back what it still holds.
+// SettleOnDone the stream stays for outcomes, and what Poll has not returned goes back to the
+// broker.
 func (l *Listener) Stop(ctx context.Context) error {
 	l.mu.Lock()
 	l.stopping = true
+	l.giveBackLocked()
 	l.mu.Unlock()
 	notify(l.wake)
 	select {
@@ -275,6 +300,21 @@ func (l *Listener) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// giveBackLocked returns what is buffered to the broker, where others may want it while this
+// listener is drained.
+func (l *Listener) giveBackLocked() {
+	if !l.giveBack || !l.stopping || l.receiver != nil {
+		return
+	}
+	for _, d := range l.buffered {
+		l.addOutcomeLocked(driver.Outcome{Token: d.Token, Result: driver.Requeued})
+	}
+	l.buffered, l.bufferedBytes = nil, 0
+	if len(l.outcomes) > 0 {
+		notify(l.wake)
 	}
 }
 
@@ -383,8 +423,10 @@ func (l *Listener) receive(frame *pb.ListenDriverFrame) error {
 		size := d.Size()
 		l.bytes -= size
 		l.bufferedBytes += size
+		l.park(d)
 		l.buffered = append(l.buffered, d)
 	}
+	l.giveBackLocked()
 	if frame.GetStopped() && !l.wasStopped {
 		l.wasStopped = true
 		close(l.stopped)

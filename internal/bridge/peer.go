@@ -90,8 +90,13 @@ func (p *Peer) Limits() Limits { return p.limits }
 
 // Open opens a connection. Its states come by the session and go to cfg.Report.
 func (p *Peer) Open(ctx context.Context, cfg driver.Config) (*Conn, error) {
-	c := &Conn{peer: p, id: p.lastConn.Add(1)}
-	p.setReport(c.id, cfg.Report)
+	c := &Conn{peer: p, id: p.lastConn.Add(1), broker: newBrokerState()}
+	p.setReport(c.id, func(s driver.State) {
+		c.broker.set(s)
+		if cfg.Report != nil {
+			cfg.Report(s)
+		}
+	})
 	if _, err := p.client.Open(ctx, openToProto(c.id, p.epoch, cfg)); err != nil {
 		p.setReport(c.id, nil)
 		return nil, FromGRPC(err)

@@ -5,22 +5,35 @@ package bridge
 import (
 	"context"
 	"slices"
+
+	"github.com/parleymq/parley/plugin/driver"
 )
 
-// awaitRoomLocked gives up mu while it waits.
-func (s *sender) awaitRoomLocked(ctx context.Context) error {
+// awaitRoomLocked gives up mu while it waits. With failFast it fails while the broker is away:
+// those before wait for it.
+func (s *sender) awaitRoomLocked(ctx context.Context, failFast bool) error {
+	var changed <-chan struct{}
+	if failFast {
+		var cause *driver.Error
+		if cause, changed = s.broker.trouble(); cause != nil {
+			return cause
+		}
+	}
 	ready := make(chan struct{})
 	s.waiting = append(s.waiting, ready)
 	s.mu.Unlock()
 	notify(s.wake) // what this batch has queued already may be what takes the room
 	var err error
+	woken := false
 	select {
 	case <-ready:
+		woken = true
+	case <-changed:
 	case <-ctx.Done():
 		err = cancelled(ctx)
 	}
 	s.mu.Lock()
-	if err != nil && !s.forgetLocked(ready) {
+	if !woken && !s.forgetLocked(ready) {
 		s.releaseLocked(0) // the wake-up came too late for us; the next one has it
 	}
 	return err

@@ -23,6 +23,7 @@ type sender struct {
 	epoch  uint64
 	conn   uint64
 	limits Limits
+	broker *brokerState
 
 	wake chan struct{} // of capacity one: there is work for the writer
 	done sync.WaitGroup
@@ -45,9 +46,9 @@ type sender struct {
 	closing  bool  // the Conn is being closed; guarded by mu
 }
 
-func newSender(stream sendStream, epoch, conn uint64, limits Limits) *sender {
+func newSender(stream sendStream, epoch, conn uint64, limits Limits, broker *brokerState) *sender {
 	return &sender{
-		stream: stream, epoch: epoch, conn: conn, limits: limits,
+		stream: stream, epoch: epoch, conn: conn, limits: limits, broker: broker,
 		wake: make(chan struct{}, 1), frame: new(pb.SendHostFrame), room: limits.MaxSendsInFlight, inFlight: window{base: 1},
 		broken: make(chan struct{}),
 	}
@@ -90,6 +91,9 @@ func (s *sender) check(m *driver.Message) error {
 			"the %s message has %d bytes and the limit is %d", m.Kind, size, limit).
 			WithHint("send less, or raise MaxMessageBytes of the Host")
 	}
+	if err := driver.CheckHeaders(m.Headers); err != nil {
+		return err
+	}
 	return checkText(m)
 }
 
@@ -104,7 +108,7 @@ func (s *sender) enqueue(ctx context.Context, i int, m *driver.Message, done fun
 	}
 	s.mu.Lock()
 	for s.room == 0 && s.failed == nil {
-		if err := s.awaitRoomLocked(ctx); err != nil {
+		if err := s.awaitRoomLocked(ctx, m.FailFast); err != nil {
 			s.mu.Unlock()
 			return err
 		}

@@ -220,6 +220,7 @@ func (f *listenFeed) awaitCredit(ctx context.Context) int {
 
 // send writes deliveries in as many frames as the limit asks for.
 func (f *listenFeed) send(ctx context.Context, ds []*driver.Delivery) error {
+	polled := time.Now()
 	frame, bytes := &pb.ListenDriverFrame{Epoch: f.epoch}, 0
 	flush := func() error {
 		if len(frame.Deliveries) == 0 {
@@ -231,6 +232,7 @@ func (f *listenFeed) send(ctx context.Context, ds []*driver.Delivery) error {
 	}
 	total := 0
 	for _, d := range ds {
+		f.limitHeaders(d)
 		size := d.Size()
 		total += size
 		if err := f.checkDelivery(d, size); err != nil {
@@ -242,11 +244,20 @@ func (f *listenFeed) send(ctx context.Context, ds []*driver.Delivery) error {
 				return err
 			}
 		}
-		frame.Deliveries = append(frame.Deliveries, f.toProto(d, size))
+		frame.Deliveries = append(frame.Deliveries, f.toProto(d, size, polled))
 		bytes += size
 	}
 	f.mean = (3*f.mean + total/len(ds)) / 4
 	return flush()
+}
+
+// limitHeaders leaves headers behind that must not cross. They are no reason to refuse the
+// message.
+func (f *listenFeed) limitHeaders(d *driver.Delivery) {
+	if err := driver.CheckHeaders(d.Headers); err != nil {
+		f.server.logger.Debug("message handed over without its headers", "unique_id", d.UniqueID, "err", err.Error())
+		d.Headers = nil
+	}
 }
 
 func (f *listenFeed) checkDelivery(d *driver.Delivery, size int) error {
@@ -268,8 +279,13 @@ func (f *listenFeed) refuse(ctx context.Context, d *driver.Delivery, cause error
 	}
 }
 
-func (f *listenFeed) toProto(d *driver.Delivery, size int) *pb.Delivery {
+// toProto converts a delivery that Poll returned at the time polled: those before it in the
+// batch may have waited for the stream.
+func (f *listenFeed) toProto(d *driver.Delivery, size int, polled time.Time) *pb.Delivery {
 	p := &pb.Delivery{Message: new(pb.Message), Redelivered: d.Redelivered}
+	if d.TimeLeft != 0 {
+		d.Waited(time.Since(polled))
+	}
 	messageToProto(p.Message, &d.Message, d.TimeLeft)
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -37,9 +37,10 @@ func (s *Server) Send(stream pb.Driver_SendServer) error {
 	if a, ok := sc.conn.(driver.AsyncSender); ok {
 		f.async = a
 	} else {
-		q := newQueuedSender(sc.conn)
+		q := newSplitSender(sc.conn)
 		f.async = q
-		loops.Go(func() { q.run(ctx) })
+		loops.Go(func() { q.patient.run(ctx) })
+		loops.Go(func() { q.failFast.run(ctx) })
 	}
 	err = f.read(first)
 	cancel() // what the driver still holds fails now, and reports it to nobody

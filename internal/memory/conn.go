@@ -128,6 +128,9 @@ func (c *conn) admit(ctx context.Context, m *driver.Message) error {
 	if m.TimeLeft < 0 {
 		return expired(m)
 	}
+	if err := driver.CheckHeaders(m.Headers); err != nil {
+		return err
+	}
 	if size := m.Size(); c.messageLimit > 0 && size > c.messageLimit {
 		return driver.Errorf(driver.ReasonMessageTooLarge, "send %s: %d bytes, the limit is %d",
 			describe(m), size, c.messageLimit).WithHint("raise the option %s", optMessageLimit)
@@ -169,7 +172,8 @@ func putAll(queues []*queue, e *entry) {
 }
 
 // waitForRoom gives up vhost.mu until a queue may have room. It returns nil when it is worth
-// looking again, and takes vhost.mu back in any case.
+// looking again, and takes vhost.mu back in any case. A FailFast message waits as well: the
+// broker is there (SEND-10), and only its receiver is slow.
 func (c *conn) waitForRoom(ctx context.Context, e *entry, full *queue) error {
 	room := c.vhost.waitRoom()
 	wake, stop := alarm(earlier(e.expires, full.firstExpiry()))

@@ -38,7 +38,7 @@ func (d *Driver) Describe() driver.Info {
 		// CapShared is missing on purpose: two applications start two processes, and those
 		// do not meet.
 		Capabilities: []driver.Capability{
-			driver.CapRPC, driver.CapFanout, driver.CapMandatory, driver.CapStableReplies,
+			driver.CapRPC, driver.CapFanout, driver.CapScopedFanout, driver.CapMandatory, driver.CapStableReplies,
 			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools,
 			driver.CapHeaders,
 		},

@@ -13,13 +13,14 @@ import (
 // entry is a message while it is in a queue or with a listener that has not settled it.
 type entry struct {
 	message     driver.Message // ours alone: cloned on the way in and on the way out
+	received    time.Time      // when message.TimeLeft counted
 	expires     time.Time      // zero when the message is wanted for ever
 	redelivered bool
 }
 
 // newEntry takes a copy of m, because the sender gets m back (LIFE-6).
 func newEntry(m *driver.Message, now time.Time) *entry {
-	e := &entry{message: clone(m)}
+	e := &entry{message: clone(m), received: now}
 	if m.TimeLeft > 0 {
 		e.expires = now.Add(m.TimeLeft)
 	}
@@ -41,10 +42,7 @@ func (e *entry) expired(now time.Time) bool {
 // was given while this entry can still go back to its queue.
 func (e *entry) delivery(token uint64, now time.Time) *driver.Delivery {
 	d := &driver.Delivery{Message: clone(&e.message), Token: token, Redelivered: e.redelivered}
-	if !e.expires.IsZero() {
-		// Zero would read as "without limit", so one that expired just now keeps a trace.
-		d.TimeLeft = max(e.expires.Sub(now), 1)
-	}
+	d.Waited(now.Sub(e.received))
 	return d
 }
 

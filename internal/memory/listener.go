@@ -218,7 +218,7 @@ func (l *listener) close() {
 	}
 	l.giveBack(back)
 	if l.src.Kind == driver.SourceServer {
-		l.conn.vhost.dropFanoutCopy(topicOf(l.src.Target), l)
+		l.conn.vhost.dropFanoutCopy(fanoutOf(l.src.Target), l)
 	}
 	delete(l.conn.listeners, l)
 	l.conn.vhost.madeRoom()

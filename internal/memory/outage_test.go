@@ -24,6 +24,9 @@ const (
 	careless                // Send returns nil
 	faint                   // Poll fails, then and from then on
 	touchy                  // Done fails for what was delivered before
+	patient                 // Send waits with every message
+	clumsy                  // Send waits for the slowest message of all that are under way
+	doubting                // Send fails at once, and does not know what it did
 )
 
 // outage is the switch of one harness.
@@ -79,6 +82,7 @@ type shakyConn struct {
 	driver.AsyncSender
 	driver.Pinger
 	outage *outage
+	mu     sync.Mutex // held by a clumsy Send
 }
 
 func (c *shakyConn) Send(ctx context.Context, batch []*driver.Message) error {
@@ -92,7 +96,16 @@ func (c *shakyConn) Send(ctx context.Context, batch []*driver.Message) error {
 		return away
 	case careless:
 		return nil
+	case doubting:
+		away.InDoubt = true
+	case clumsy:
+		c.mu.Lock()
+		defer c.mu.Unlock()
 	default:
+	}
+	// The suite's batches are of one message while the broker is away.
+	if c.outage.manners != patient && batch[0].FailFast {
+		return away
 	}
 	select {
 	case <-back:

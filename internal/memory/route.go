@@ -21,6 +21,17 @@ type address struct {
 	reply  string
 }
 
+// fanoutName names the listeners of a fanout. All fanouts stay in their exchange here; those
+// that are Scoped are kept apart from the others all the same (LISTEN-8).
+type fanoutName struct {
+	topicName
+	scoped bool
+}
+
+func fanoutOf(t driver.Target) fanoutName {
+	return fanoutName{topicName: topicOf(t), scoped: t.Scoped}
+}
+
 func topicOf(t driver.Target) topicName {
 	return topicName{exchange: t.Exchange, topic: t.Topic}
 }
@@ -33,7 +44,7 @@ func (v *vhost) route(m *driver.Message, now time.Time) []*queue {
 	case m.Kind == driver.Notification:
 		return v.notificationQueues(topicName{m.Target.Exchange, m.Target.Topic, m.Priority})
 	case m.Target.Fanout:
-		return values(v.copies[topicOf(m.Target)])
+		return values(v.copies[fanoutOf(m.Target)])
 	default:
 		return v.existing(address{topicName: topicOf(m.Target), server: m.Target.Server})
 	}
@@ -71,7 +82,7 @@ func (v *vhost) bind(src driver.Source, l *listener, ttl time.Duration) {
 		topic := topicOf(src.Target)
 		l.add(v.queue(address{topicName: topic}))
 		l.add(v.queue(address{topicName: topic, server: src.Target.Server}))
-		l.add(v.fanoutCopy(topic, l))
+		l.add(v.fanoutCopy(fanoutOf(src.Target), l))
 	case driver.SourceReplies:
 		q := v.queue(address{reply: src.ReplyName})
 		q.ttl = ttl
@@ -94,7 +105,7 @@ func (v *vhost) queue(a address) *queue {
 }
 
 // fanoutCopy makes the queue in which l gets its copy of the topic's fanout.
-func (v *vhost) fanoutCopy(name topicName, l *listener) *queue {
+func (v *vhost) fanoutCopy(name fanoutName, l *listener) *queue {
 	if v.copies[name] == nil {
 		v.copies[name] = make(map[*listener]*queue)
 	}
@@ -105,7 +116,7 @@ func (v *vhost) fanoutCopy(name topicName, l *listener) *queue {
 
 // dropFanoutCopy forgets l's copy with what is in it: the next listener did not exist when
 // those messages were sent. mu must be held.
-func (v *vhost) dropFanoutCopy(name topicName, l *listener) {
+func (v *vhost) dropFanoutCopy(name fanoutName, l *listener) {
 	delete(v.copies[name], l)
 	if len(v.copies[name]) == 0 {
 		delete(v.copies, name)

@@ -16,7 +16,7 @@ type vhost struct {
 
 	queues map[address]*queue
 	// copies are the fanout queues of a topic, one for each listener.
-	copies map[topicName]map[*listener]*queue
+	copies map[fanoutName]map[*listener]*queue
 	// pools are the notification queues of a topic and priority, by pool.
 	pools map[topicName]map[string]*queue
 
@@ -28,7 +28,7 @@ type vhost struct {
 func newVhost() *vhost {
 	return &vhost{
 		queues: make(map[address]*queue),
-		copies: make(map[topicName]map[*listener]*queue),
+		copies: make(map[fanoutName]map[*listener]*queue),
 		pools:  make(map[topicName]map[string]*queue),
 	}
 }

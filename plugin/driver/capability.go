@@ -14,6 +14,11 @@ const (
 	CapRPC Capability = "rpc"
 	// CapFanout: a cast to every server of a topic.
 	CapFanout Capability = "fanout"
+	// CapScopedFanout: Target.Scoped is honoured (LISTEN-8).
+	CapScopedFanout Capability = "scoped_fanout"
+	// CapUnscopedFanout: without Target.Scoped a fanout reaches the servers of its topic in
+	// every exchange. It is a fact about the wire, upstream's rabbit has it, not an ability.
+	CapUnscopedFanout Capability = "unscoped_fanout"
 	// CapMandatory: ReasonNoRoute for a Mandatory message that nobody can receive.
 	CapMandatory Capability = "mandatory"
 	// CapStableReplies: a reply name keeps its messages while the driver is away (LISTEN-5).

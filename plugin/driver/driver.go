@@ -59,6 +59,12 @@ type Conn interface {
 	//	        adds the framing of its wire around it, usually by sdk/envelope. What arrives
 	//	        is the same JSON, every digit kept; the order of keys and the white space are
 	//	        free.
+	//	SEND-10 A FailFast message does not wait for a broker that is away: when the last try
+	//	        to connect failed, or the connection was lost, or the broker blocks it, the
+	//	        message fails at once, not in doubt, with the reason that SEND-4 gives in the
+	//	        end. While the very first try of a Conn is under way it waits for the outcome.
+	//	        It may overtake messages that wait.
+	//	SEND-11 Deadline arrives as it was, to the millisecond, or not at all.
 	Send(ctx context.Context, batch []*Message) error
 
 	// Listen declares what src needs at the broker and starts receiving from it.
@@ -70,7 +76,8 @@ type Conn interface {
 	//	          driver for that broker does, or adopted when they exist.
 	//	LISTEN-4  A SourceServer hears its topic (shared with other servers of the topic), its
 	//	          own topic and server, and the topic's fanout (a copy of its own). Whether a
-	//	          fanout is scoped by exchange depends on the wire; upstream's rabbit is not.
+	//	          fanout without Scoped stays in its exchange depends on the wire; see
+	//	          CapUnscopedFanout.
 	//	LISTEN-5  A SourceReplies keeps its name over restarts of the driver and, while the
 	//	          broker lives, what was sent to it meanwhile.
 	//	LISTEN-6  After a loss of the broker the driver declares and consumes again by itself;
@@ -78,6 +85,9 @@ type Conn interface {
 	//	LISTEN-7  A SourceNotifications without Pool shares each topic and priority with all
 	//	          listeners without a pool; what was sent before anyone listened may be
 	//	          waiting for them. A Pool gets a copy of what is sent from its first Listen on.
+	//	LISTEN-8  A SourceServer whose Target is Scoped hears the Scoped fanouts of its own
+	//	          exchange and topic and no others; one that is not hears none that are Scoped.
+	//	          Everything else of a server is the same for both.
 	Listen(ctx context.Context, src Source) (Listener, error)
 
 	// Close ends the connection.
@@ -95,7 +105,8 @@ type Listener interface {
 	// Poll waits for messages and returns at least one and at most max of them.
 	//
 	//	POLL-1  It never returns more than max, which is at least 1: that is the back-pressure.
-	//	        What the broker is asked for ahead (prefetch) is bounded by the largest max seen.
+	//	        What the broker is asked for ahead (prefetch) is bounded by the largest max seen,
+	//	        for each queue that the Listener takes from.
 	//	POLL-2  It returns what is there at once and never waits to fill a batch.
 	//	POLL-3  It ends with ctx's error when ctx ends. A message is never lost by that: what
 	//	        was not returned comes with the next Poll, or goes back to the broker.
@@ -107,6 +118,9 @@ type Listener interface {
 	//	POLL-7  A lost broker is not an error of Poll: it waits. Poll fails only when the
 	//	        Listener can never work again, and with ReasonClosed when Stop or Close is
 	//	        called while it waits.
+	//	POLL-8  With CapExpiry the TimeLeft of a Call that was sent with one is at most what it
+	//	        was sent with, less what it waited in the driver. It is negative when it ran out
+	//	        there, never zero.
 	Poll(ctx context.Context, max int) ([]*Delivery, error)
 
 	// Done settles deliveries of this Listener. It is not called with SettleOnPoll.
@@ -153,7 +167,7 @@ type Stopper interface {
 	//
 	//	STOP-1  After it returned, Poll returns what was taken with SettleOnPoll and not
 	//	        returned yet, and then fails with ReasonClosed. With SettleOnDone what was not
-	//	        returned may instead go back to the broker at once.
+	//	        returned may instead go back to the broker at once. Nothing is kept until Close.
 	//	STOP-2  Done works until Close.
 	//	STOP-3  It may be called while Poll waits, and more than once.
 	Stop(ctx context.Context) error

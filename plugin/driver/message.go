@@ -47,6 +47,10 @@ type Target struct {
 	Topic    string
 	Server   string // one server of the topic; empty for any
 	Fanout   bool   // every server of the topic; Server is then empty
+
+	// Scoped keeps fanout within the exchange. In a Message it goes with Fanout; in a
+	// SourceServer it says which fanouts are heard (LISTEN-8). It needs CapScopedFanout.
+	Scoped bool
 }
 
 // NotificationFormat is the version of the notification format on the wire: upstream's
@@ -103,10 +107,26 @@ type Message struct {
 
 	// TimeLeft is how long the message is still wanted, counted from the moment it is handed
 	// over; every hop subtracts what it used. Zero means without limit, negative that it is over.
+	//
+	// In a Delivery it is an upper bound: a wire tells how much time a message was sent with,
+	// rarely how long the broker kept it. A driver fills it where its wire tells, and subtracts
+	// what the delivery waited inside the driver, which never makes it zero. The core does better
+	// with Deadline.
 	TimeLeft time.Duration
 
+	// Deadline is when TimeLeft is over, by the sender's own clock and in milliseconds; zero when
+	// it is not known. It stays the same on the whole way, however long the message waits
+	// somewhere. A driver whose wire has a place for it carries it, and never computes with it:
+	// the clocks need not agree.
+	Deadline time.Time
+
+	// FailFast asks for an error at once while the broker is away (SEND-10).
+	FailFast bool
+
 	// Headers carry what is not oslo.messaging's, such as trace context. They never carry
-	// anything that RPC needs. A driver whose wire has no place for them drops them.
+	// anything that RPC needs. A driver whose wire has no place for them drops them. They are
+	// valid UTF-8 and bounded by MaxHeaders and MaxHeaderBytes (CheckHeaders), in both
+	// directions; a wire may reserve further names.
 	Headers map[string]string
 
 	// Mandatory asks for ReasonNoRoute when nobody can receive the message.

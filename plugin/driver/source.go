@@ -51,7 +51,8 @@ type Source struct {
 	Kind   SourceKind
 	Settle Settle
 
-	// Target is set for SourceServer: exchange, topic and server.
+	// Target is set for SourceServer: exchange, topic, server and whether it hears Scoped
+	// fanouts. Fanout is not set: a server hears it always.
 	Target Target
 
 	// ReplyName is set for SourceReplies: chosen by the core, unique in the world, at most 64

@@ -1187,8 +1187,16 @@ type Message struct {
 	TimeLeftUs       uint64                 `protobuf:"varint,15,opt,name=time_left_us,json=timeLeftUs,proto3" json:"time_left_us,omitempty"`
 	Headers          map[string]string      `protobuf:"bytes,16,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Mandatory        bool                   `protobuf:"varint,17,opt,name=mandatory,proto3" json:"mandatory,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// When its time is over, by the sender's own clock: milliseconds since 1970, 0 is unknown.
+	DeadlineUnixMs uint64 `protobuf:"varint,18,opt,name=deadline_unix_ms,json=deadlineUnixMs,proto3" json:"deadline_unix_ms,omitempty"`
+	// It fails at once while the broker is away.
+	FailFast bool `protobuf:"varint,19,opt,name=fail_fast,json=failFast,proto3" json:"fail_fast,omitempty"`
+	// Its fanout is kept within the exchange.
+	Scoped bool `protobuf:"varint,20,opt,name=scoped,proto3" json:"scoped,omitempty"`
+	// How long ago its time ran out. time_left_us is 0 then; when both are 0 there is no limit.
+	TimeOverUs    uint64 `protobuf:"varint,21,opt,name=time_over_us,json=timeOverUs,proto3" json:"time_over_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
@@ -1338,6 +1346,34 @@ func (x *Message) GetMandatory() bool {
 		return x.Mandatory
 	}
 	return false
+}
+
+func (x *Message) GetDeadlineUnixMs() uint64 {
+	if x != nil {
+		return x.DeadlineUnixMs
+	}
+	return 0
+}
+
+func (x *Message) GetFailFast() bool {
+	if x != nil {
+		return x.FailFast
+	}
+	return false
+}
+
+func (x *Message) GetScoped() bool {
+	if x != nil {
+		return x.Scoped
+	}
+	return false
+}
+
+func (x *Message) GetTimeOverUs() uint64 {
+	if x != nil {
+		return x.TimeOverUs
+	}
+	return 0
 }
 
 type SendHostFrame struct {
@@ -1595,6 +1631,8 @@ type Source struct {
 	ReplyName     string                 `protobuf:"bytes,6,opt,name=reply_name,json=replyName,proto3" json:"reply_name,omitempty"`
 	Notifications []*NotificationTopic   `protobuf:"bytes,7,rep,name=notifications,proto3" json:"notifications,omitempty"`
 	Pool          string                 `protobuf:"bytes,8,opt,name=pool,proto3" json:"pool,omitempty"`
+	// The fanouts heard are those kept within the exchange.
+	Scoped        bool `protobuf:"varint,9,opt,name=scoped,proto3" json:"scoped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1683,6 +1721,13 @@ func (x *Source) GetPool() string {
 		return x.Pool
 	}
 	return ""
+}
+
+func (x *Source) GetScoped() bool {
+	if x != nil {
+		return x.Scoped
+	}
+	return false
 }
 
 type NotificationTopic struct {
@@ -2136,7 +2181,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12.\n" +
-	"\x05error\x18\x04 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\xb8\x04\n" +
+	"\x05error\x18\x04 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\xb9\x05\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x1a\n" +
 	"\bexchange\x18\x02 \x01(\tR\bexchange\x12\x14\n" +
@@ -2156,7 +2201,12 @@ const file_driver_proto_rawDesc = "" +
 	"\ftime_left_us\x18\x0f \x01(\x04R\n" +
 	"timeLeftUs\x12@\n" +
 	"\aheaders\x18\x10 \x03(\v2&.parley.driver.v1.Message.HeadersEntryR\aheaders\x12\x1c\n" +
-	"\tmandatory\x18\x11 \x01(\bR\tmandatory\x1a:\n" +
+	"\tmandatory\x18\x11 \x01(\bR\tmandatory\x12(\n" +
+	"\x10deadline_unix_ms\x18\x12 \x01(\x04R\x0edeadlineUnixMs\x12\x1b\n" +
+	"\tfail_fast\x18\x13 \x01(\bR\bfailFast\x12\x16\n" +
+	"\x06scoped\x18\x14 \x01(\bR\x06scoped\x12 \n" +
+	"\ftime_over_us\x18\x15 \x01(\x04R\n" +
+	"timeOverUs\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
@@ -2175,7 +2225,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"U\n" +
 	"\vSendFailure\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
-	"\x05error\x18\x02 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\xfc\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\x94\x02\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
 	"\x06settle\x18\x02 \x01(\rR\x06settle\x12\x1a\n" +
@@ -2185,7 +2235,8 @@ const file_driver_proto_rawDesc = "" +
 	"\n" +
 	"reply_name\x18\x06 \x01(\tR\treplyName\x12I\n" +
 	"\rnotifications\x18\a \x03(\v2#.parley.driver.v1.NotificationTopicR\rnotifications\x12\x12\n" +
-	"\x04pool\x18\b \x01(\tR\x04pool\"a\n" +
+	"\x04pool\x18\b \x01(\tR\x04pool\x12\x16\n" +
+	"\x06scoped\x18\t \x01(\bR\x06scoped\"a\n" +
 	"\x11NotificationTopic\x12\x1a\n" +
 	"\bexchange\x18\x01 \x01(\tR\bexchange\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1a\n" +

@@ -170,7 +170,7 @@ func (c *conn) Close(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	c.closed = true
-	receiving, listeners := c.receiving, c.listeners
+	receiving, listeners := c.receiving, slices.Clone(c.listeners) // forget changes the list in place
 	c.mu.Unlock()
 	c.pub.close(ctx)
 	for _, l := range listeners { // those that the core did not close (CLOSE-1)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -16,7 +17,10 @@ import (
 // tagBits of a token are the delivery tag, the rest is the generation of the channel that it
 // belongs to: a Done that comes after a reconnect finds another generation and does nothing
 // (DONE-2).
-const tagBits = 40
+const (
+	tagBits = 40
+	tagMask = 1<<tagBits - 1
+)
 
 // consumer is one channel of a listener, from its opening to its loss.
 type consumer struct {
@@ -122,7 +126,7 @@ func (c *consumer) accept(d *amqp.Delivery) {
 		}
 	}
 	out := &driver.Delivery{Redelivered: d.Redelivered, Token: c.generation<<tagBits | d.DeliveryTag}
-	compression, _ := d.Headers["compression"].(string)
+	compression, _ := d.Headers[headerCompression].(string)
 	err := envelope.DecodeInto(&out.Message, d.ContentType, d.ContentEncoding, compression, d.Body, envelope.Limits{})
 	if err != nil {
 		c.l.set.log.Error("message rejected: it cannot be decoded",
@@ -132,24 +136,28 @@ func (c *consumer) accept(d *amqp.Delivery) {
 	}
 	out.Target = driver.Target{Exchange: d.Exchange}
 	out.Headers = textHeaders(d.Headers)
+	if out.Kind == driver.Call || out.Kind == driver.Cast {
+		out.TimeLeft = expiration(d.Expiration)
+	}
 	c.l.add(c, out)
 }
 
-// textHeaders returns the headers that are text, which are those that a Message can have.
-func textHeaders(table amqp.Table) map[string]string {
-	var out map[string]string
-	for k, v := range table {
-		s, ok := v.(string)
-		if !ok || k == "compression" {
-			continue
-		}
-		if out == nil {
-			out = make(map[string]string, len(table))
-		}
-		out[k] = s
+// expiration reads the property of that name, milliseconds as text: how long the message was
+// wanted when it was sent. The broker does not tell how long it kept it. What is no number is a
+// peer's mistake and no limit; zero stands for a message that is only wanted at once.
+func expiration(text string) time.Duration {
+	if text == "" || len(text) > maxExpirationDigits {
+		return 0
 	}
-	return out
+	ms, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0
+	}
+	return max(time.Duration(ms)*time.Millisecond, 1)
 }
+
+// maxExpirationDigits are those of 31 years. RabbitMQ refuses more than 49 days (2^32 ms).
+const maxExpirationDigits = 12
 
 // ack acknowledges, a run of tags by one frame.
 func (c *consumer) ack(tags []uint64) error {

@@ -49,7 +49,12 @@ func TestContract(t *testing.T) {
 		{"DONE-1 DONE-2 DONE-3 outcomes", testOutcomes},
 		{"CLOSE-2 CLOSE-4 close gives back", testClose},
 		{"STOP-1 stop", testStop},
+		{"STOP-1 stop gives back", testStopOnDone},
+		{"STOP-3 stop while away", testStopAway},
+		{"POLL-8 time left", testTimeLeft},
 		{"CAP headers", testHeaders},
+		{"CAP headers of others", testForeignHeaders},
+		{"CAP headers that are reserved", testReservedHeaders},
 		{"notifications and pools", testNotifications},
 		{"replies of old servers", testOldReplies},
 		{"auto-delete fanout exchange", testFanoutExchangeGone},
@@ -469,6 +474,119 @@ func testStop(b *bench) {
 	if n := b.ready(&ch, "v"); n+rest != 3 || n < 1 {
 		b.t.Errorf("%d returned after Stop and %d at the broker", rest, n)
 	}
+}
+
+// testStopOnDone is a server that drains: what it did not return is at the broker, for others,
+// before it closes.
+func testStopOnDone(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	b.send(c, cast(0))
+	ds := poll(b.t, l, 1, 10)
+	b.send(c, cast(1), cast(2), cast(3))
+	ds = append(ds, poll(b.t, l, 1, 1)...)
+	must(b.t, l.Stop(soon(b.t)))
+	must(b.t, l.Stop(soon(b.t)))
+	_, err := l.Poll(soon(b.t), 10)
+	failsWith(b.t, err, driver.ReasonClosed)
+	other := b.listen(c, server(driver.SettleOnDone))
+	settleAll(b.t, other, driver.Accepted, poll(b.t, other, 2, 10)...)
+	settleAll(b.t, l, driver.Accepted, ds...)
+	must(b.t, l.Close(soon(b.t)))
+	must(b.t, other.Close(soon(b.t)))
+	var ch *amqp.Channel
+	if n := b.ready(&ch, "v"); n != 0 {
+		b.t.Errorf("%d messages came back", n)
+	}
+}
+
+// testStopAway stops a listener that has no channel, and again when it has one.
+func testStopAway(b *bench) {
+	p := newProxy(b.t, b.broker.Addr())
+	c := open(b.t, config(b.t, p.listener.Addr().String(), b.vhost, b.logs, nil))
+	l := b.listen(c, server(driver.SettleOnDone))
+	current := func() *consumer {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.current
+	}
+	l.drop(current())
+	must(b.t, l.Stop(soon(b.t)))
+	p.cut()
+	eventually(b.t, "it has a channel again", func() bool { return current() != nil })
+	must(b.t, l.Stop(soon(b.t)))
+	_, err := l.Poll(soon(b.t), 10)
+	failsWith(b.t, err, driver.ReasonClosed)
+}
+
+// testTimeLeft has what peers write into the property.
+func testTimeLeft(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnDone))
+	ch := b.raw()
+	publish := func(expiration string) {
+		must(b.t, ch.PublishWithContext(soon(b.t), "openstack", "v", false, false, amqp.Publishing{
+			ContentType: "application/json", ContentEncoding: "utf-8", Expiration: expiration,
+			Body: []byte(`{"method": "m", "_msg_id": "c", "_reply_q": "r"}`),
+		}))
+	}
+	publish("60000")
+	publish("")
+	ds := poll(b.t, l, 2, 10)
+	if got := ds[0].TimeLeft; got <= 0 || got > time.Minute {
+		b.t.Errorf("a minute became %v", got)
+	}
+	if got := ds[1].TimeLeft; got != 0 {
+		b.t.Errorf("no limit became %v", got)
+	}
+	publish("150") // taken ahead, and not asked for in its time
+	eventually(b.t, "it is in the driver", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.ready.len() == 1
+	})
+	over := time.NewTimer(300 * time.Millisecond)
+	defer over.Stop()
+	<-over.C
+	if got := poll(b.t, l, 1, 10)[0].TimeLeft; got >= 0 {
+		b.t.Errorf("it ran out in the driver, and has %v left", got)
+	}
+}
+
+// testForeignHeaders has headers that no driver of ours sends.
+func testForeignHeaders(b *bench) {
+	c := b.open(nil)
+	l := b.listen(c, server(driver.SettleOnPoll))
+	ch := b.raw()
+	many := amqp.Table{}
+	for i := range driver.MaxHeaders + 1 {
+		many[strconv.Itoa(i)] = ""
+	}
+	for _, tt := range []struct {
+		table amqp.Table
+		want  int
+	}{
+		{amqp.Table{"t": "ok", "n": int32(1), "b": true, "l": []any{"x"}, "bin": []byte("x"), "utf": "\xff", "bad\xff": ""}, 1},
+		{amqp.Table{"t": "ok", "large": strings.Repeat("x", driver.MaxHeaderBytes)}, 0},
+		{many, 0},
+	} {
+		must(b.t, ch.PublishWithContext(soon(b.t), "openstack", "v", false, false, amqp.Publishing{
+			ContentType: "application/json", ContentEncoding: "utf-8", Headers: tt.table, Body: []byte(`{"method": "m"}`),
+		}))
+		if d := poll(b.t, l, 1, 1)[0]; len(d.Headers) != tt.want {
+			b.t.Errorf("got %d headers, want %d", len(d.Headers), tt.want)
+		}
+	}
+}
+
+func testReservedHeaders(b *bench) {
+	c := b.open(nil)
+	for _, name := range []string{"compression", "CC", "BCC", strings.Repeat("x", 256)} {
+		m := cast(1)
+		m.Headers = map[string]string{name: "x"}
+		failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonConfig)
+	}
+	b.send(c, cast(2))
 }
 
 func testHeaders(b *bench) {

@@ -19,7 +19,8 @@
 // # Topology
 //
 // A topic exchange (openstack by default) leads to the queues <topic> and <topic>.<server>;
-// the fanout exchange <topic>_fanout to a queue <topic>_fanout_<hex> of each server, which is
+// the fanout exchange <topic>_fanout, or <exchange>.<topic>_fanout_scoped_<n> when it is kept within
+// its exchange, whose name has n bytes, to a queue <topic>_fanout_<hex> of each server, which is
 // deleted when its listener closes. Replies go through the default exchange to the queue of
 // their reply name, which has also a direct exchange of that name for servers before
 // oslo.messaging 9.2. Notifications have a queue <topic>.<priority>, made by publisher and

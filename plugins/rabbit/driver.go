@@ -25,7 +25,8 @@ func newDriver() *rabbit {
 		Aliases:     []string{"kombu"},
 		DefaultPort: defaultPort,
 		Capabilities: []driver.Capability{
-			driver.CapRPC, driver.CapFanout, driver.CapMandatory, driver.CapStableReplies,
+			driver.CapRPC, driver.CapFanout, driver.CapScopedFanout, driver.CapUnscopedFanout,
+			driver.CapMandatory, driver.CapStableReplies,
 			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools,
 			driver.CapHeaders, driver.CapShared,
 		},

@@ -169,6 +169,11 @@ func TestConnectFails(t *testing.T) {
 			if e.InDoubt || strings.Contains(e.Error()+b.logs.String()+st.text(), "wrong-s3cr3t") {
 				t.Errorf("got %v (OPEN-4)", e)
 			}
+			// At once, though the time would allow to wait (SEND-10).
+			e = wantReason(t, c.Send(soon(t), []*driver.Message{failFast(1)}), tt.reason)
+			if e.InDoubt {
+				t.Errorf("not sent, and in doubt: %v", e)
+			}
 			_, err := c.Listen(within(t, wait), server(driver.SettleOnPoll))
 			failsWith(t, err, tt.reason)
 			if last := st.last(); last.Phase != driver.Connecting || driver.ReasonOf(last.Err) != tt.reason {
@@ -234,6 +239,10 @@ func testBlocked(b *bench) {
 	go func() { first <- c.Send(soon(b.t), []*driver.Message{cast(1)}) }()
 	eventually(b.t, "the state is Blocked", func() bool { return st.last().Phase == driver.Blocked })
 	e := wantReason(b.t, c.Send(within(b.t, 300*time.Millisecond), []*driver.Message{cast(2)}), driver.ReasonBrokerBlocked)
+	if e.InDoubt {
+		b.t.Errorf("not sent, and in doubt: %v", e)
+	}
+	e = wantReason(b.t, c.Send(soon(b.t), []*driver.Message{failFast(4)}), driver.ReasonBrokerBlocked) // SEND-10
 	if e.InDoubt {
 		b.t.Errorf("not sent, and in doubt: %v", e)
 	}

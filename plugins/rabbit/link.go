@@ -35,6 +35,7 @@ type link struct {
 	cause   *driver.Error // why there is no connection, or nil; guarded by mu
 	changed chan struct{} // closed and replaced at each change of the above; guarded by mu
 	waiting int           // how many wait for a connection; guarded by mu
+	missed  bool          // somebody would not wait for the connection; guarded by mu
 	urgent  chan struct{} // of capacity one: waiting was zero and is not any more
 	closeBy time.Time     // guarded by mu
 }
@@ -124,6 +125,9 @@ func (l *link) watch(ctx context.Context, s *session) *driver.Error {
 func (l *link) connect(ctx context.Context, hosts *hostOrder) *session {
 	for pass := 0; ; pass++ {
 		var cause *driver.Error
+		l.mu.Lock()
+		l.missed = false
+		l.mu.Unlock()
 		for range hosts.hosts {
 			s, err := dial(ctx, l.set, hosts.take())
 			if ctx.Err() != nil {
@@ -150,7 +154,7 @@ func (l *link) pause(ctx context.Context, d time.Duration) bool {
 	started := time.Now()
 	for {
 		l.mu.Lock()
-		hurry := l.waiting > 0 && !isPermanent(l.cause)
+		hurry := (l.waiting > 0 || l.missed) && !isPermanent(l.cause)
 		l.mu.Unlock()
 		left := d
 		if hurry {
@@ -216,6 +220,32 @@ func (l *link) trouble() (*session, *driver.Error, <-chan struct{}) {
 		return nil, l.cause, l.changed
 	default:
 		return nil, driver.Errorf(driver.ReasonNotConnected, "the broker is not connected yet"), l.changed
+	}
+}
+
+// failing is trouble for those that wait only for the first try (SEND-10): nil while its outcome
+// is open.
+func (l *link) failing() (*driver.Error, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.blocked != nil {
+		return l.blocked, l.changed
+	}
+	if l.current != nil {
+		return nil, l.changed
+	}
+	return l.cause, l.changed
+}
+
+// miss notes that a message could not wait for the connection, which is as urgent as one that
+// waits.
+func (l *link) miss() {
+	l.mu.Lock()
+	first := !l.missed
+	l.missed = true
+	l.mu.Unlock()
+	if first {
+		signal(l.urgent)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -26,6 +27,7 @@ type listener struct {
 	src    driver.Source
 	top    topology
 	cancel context.CancelFunc
+	born   time.Time
 	ended  chan struct{}
 	opened chan *driver.Error // of capacity one: the result of the first declaration
 
@@ -34,7 +36,7 @@ type listener struct {
 	halted chan struct{} // closed when the run loop has seen stopped
 
 	mu      sync.Mutex
-	ready   deque[*driver.Delivery] // not returned by Poll yet; guarded by mu
+	ready   deque[*driver.Delivery] // not returned by Poll yet, parked; guarded by mu
 	current *consumer               // nil while there is no channel; guarded by mu
 	wanted  int                     // the prefetch that Poll asked for; guarded by mu
 	stopped bool                    // no more messages are taken (STOP-1); guarded by mu
@@ -61,7 +63,7 @@ func newListener(c *conn, lk *link, src driver.Source) (*listener, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &listener{
-		c: c, set: c.set, link: lk, src: src, top: top, cancel: cancel,
+		c: c, set: c.set, link: lk, src: src, top: top, cancel: cancel, born: time.Now(),
 		ended: make(chan struct{}), opened: make(chan *driver.Error, 1),
 		wake: make(chan struct{}, 1), change: make(chan struct{}, 1), halted: make(chan struct{}),
 	}
@@ -174,14 +176,20 @@ func (l *listener) serve(ctx context.Context, c *consumer) bool {
 	}
 }
 
-// halt stops the consumers once; after it all that was taken is in ready.
+// halt stops the consumers once; after it all that was taken is in ready, or has gone back to
+// the broker, where others may want it while this listener is drained.
 func (l *listener) halt(c *consumer) {
 	_ = c.cancel(c.readers) // a channel that is lost has stopped as well
 	c.readers = nil
+	var back []uint64
 	l.mu.Lock()
 	first := !l.drained
 	l.drained = true
+	for l.src.Settle == driver.SettleOnDone && l.ready.len() > 0 {
+		back = append(back, l.ready.popFront().Token&tagMask)
+	}
 	l.mu.Unlock()
+	_ = c.reject(back, true) // fails on a lost channel, which gives them back as well
 	if first {
 		close(l.halted)
 		signal(l.wake)
@@ -209,8 +217,12 @@ func (l *listener) leave(c *consumer) {
 	c.close()
 }
 
-// add queues a delivery for Poll, unless its channel is gone.
+// add queues a delivery for Poll, unless its channel is gone. While it is there its TimeLeft
+// counts from the listener's birth: what it waits is taken off in the end.
 func (l *listener) add(c *consumer, d *driver.Delivery) {
+	if d.TimeLeft != 0 {
+		d.Waited(-time.Since(l.born))
+	}
 	l.mu.Lock()
 	if l.current != c {
 		l.mu.Unlock()
@@ -276,6 +288,9 @@ func (l *listener) take(max int) ([]*driver.Delivery, *consumer, bool) {
 	ds := make([]*driver.Delivery, n)
 	for i := range ds {
 		ds[i] = l.ready.popFront()
+		if ds[i].TimeLeft != 0 {
+			ds[i].Waited(time.Since(l.born))
+		}
 	}
 	return ds, l.current, false
 }
@@ -288,7 +303,7 @@ func (l *listener) ackAll(c *consumer, ds []*driver.Delivery) bool {
 	}
 	tags := make([]uint64, len(ds))
 	for i, d := range ds {
-		tags[i] = d.Token & (1<<tagBits - 1)
+		tags[i] = d.Token & tagMask
 		d.Token = 0
 	}
 	if err := c.ack(tags); err != nil {
@@ -311,7 +326,7 @@ func (l *listener) Done(_ context.Context, outcomes []driver.Outcome) error {
 		if o.Token>>tagBits != c.generation {
 			continue
 		}
-		tag := o.Token & (1<<tagBits - 1)
+		tag := o.Token & tagMask
 		switch o.Result {
 		case driver.Accepted:
 			accepted = append(accepted, tag)
@@ -334,6 +349,10 @@ func (l *listener) Done(_ context.Context, outcomes []driver.Outcome) error {
 func (l *listener) Stop(ctx context.Context) error {
 	l.mu.Lock()
 	l.stopped = true
+	if l.drained {
+		l.mu.Unlock()
+		return nil
+	}
 	away := l.current == nil
 	if away {
 		l.drained = true // there is nothing; what is at the broker stays there

@@ -115,9 +115,16 @@ func cast(n int) *driver.Message {
 	}
 }
 
+func failFast(n int) *driver.Message {
+	m := cast(n)
+	m.FailFast = true
+	return m
+}
+
 func call(replyTo string) *driver.Message {
 	m := cast(0)
 	m.Kind, m.ReplyTo, m.CallID, m.TimeLeft = driver.Call, replyTo, uuid.NewString(), time.Minute
+	m.Deadline = time.Now() // which a Python server must not mind
 	return m
 }
 

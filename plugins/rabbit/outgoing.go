@@ -41,6 +41,7 @@ type outgoing struct {
 	key       string
 	mandatory bool
 	expires   bool // the broker is to drop the message when its time is over
+	failFast  bool // not to wait for the broker (SEND-10)
 	deadline  time.Time
 	body      *[]byte // from bodies; nil once it is written
 	size      int
@@ -81,6 +82,7 @@ func (p *publisher) prepare(o *outgoing, m *driver.Message, now time.Time) error
 	if err := p.set.address(o, m); err != nil {
 		return err
 	}
+	o.failFast = m.FailFast
 	if m.TimeLeft < 0 {
 		return expiredError()
 	}
@@ -118,7 +120,7 @@ func (s *settings) address(o *outgoing, m *driver.Message) error {
 	switch m.Kind {
 	case driver.Call, driver.Cast:
 		if t.Fanout {
-			o.exchange = s.fanoutExchange(t.Topic)
+			o.exchange = s.fanoutExchange(t)
 			break
 		}
 		o.exchange, o.key = s.topicExchange(t.Exchange), t.Topic
@@ -142,20 +144,6 @@ func (s *settings) address(o *outgoing, m *driver.Message) error {
 	if len(o.key) > maxShortString || len(o.exchange.name) > maxShortString {
 		return driver.Errorf(driver.ReasonConfig, "the address of the %s is longer than AMQP's %d bytes", m.Kind, maxShortString).
 			WithHint("use shorter names for exchange, topic and server")
-	}
-	return nil
-}
-
-func (o *outgoing) setHeaders(headers map[string]string) error {
-	if len(headers) == 0 {
-		return nil
-	}
-	o.headers = make(amqp.Table, len(headers))
-	for k, v := range headers {
-		if len(k) > maxShortString {
-			return driver.Errorf(driver.ReasonConfig, "the name of a header is longer than AMQP's %d bytes", maxShortString)
-		}
-		o.headers[k] = v
 	}
 	return nil
 }

@@ -84,14 +84,20 @@ func (p *publisher) sendAsync(ctx context.Context, messages []*driver.Message, s
 
 // enqueue queues o once there is room, and fails when it cannot be sent.
 func (p *publisher) enqueue(ctx context.Context, o *outgoing) error {
+	away, changed := p.keepsOff(o)
 	p.mu.Lock()
-	for p.outstanding >= maxOutstanding && !p.closed && ctx.Err() == nil {
-		p.awaitRoomLocked(ctx)
+	for p.outstanding >= maxOutstanding && !p.closed && ctx.Err() == nil && away == nil {
+		p.awaitRoomLocked(ctx, changed)
+		away, changed = p.keepsOff(o)
 	}
 	switch {
 	case p.closed:
 		p.mu.Unlock()
 		return closedError("connection")
+	case away != nil:
+		p.mu.Unlock()
+		p.link.miss()
+		return away
 	case ctx.Err() != nil:
 		p.mu.Unlock()
 		_, trouble, _ := p.link.trouble()
@@ -107,13 +113,23 @@ func (p *publisher) enqueue(ctx context.Context, o *outgoing) error {
 	return nil
 }
 
-// awaitRoomLocked gives up mu while it waits for a change.
-func (p *publisher) awaitRoomLocked(ctx context.Context) {
+// keepsOff returns why o must not wait for the broker, or nil, and for a FailFast message a channel
+// that is closed when that may have changed.
+func (p *publisher) keepsOff(o *outgoing) (*driver.Error, <-chan struct{}) {
+	if !o.failFast {
+		return nil, nil
+	}
+	return p.link.failing()
+}
+
+// awaitRoomLocked gives up mu while it waits for a change, of the room or by changed.
+func (p *publisher) awaitRoomLocked(ctx context.Context, changed <-chan struct{}) {
 	room := p.room
 	p.waiters++
 	p.mu.Unlock()
 	select {
 	case <-room:
+	case <-changed:
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
@@ -163,16 +179,23 @@ func (p *publisher) tick() {
 	}
 }
 
-// sweep settles messages whose ctx ended or whose time is over. Those that were written stay
+// sweep settles messages whose ctx ended or whose time is over, and those that do not wait for a
+// broker which is away. Those that were written stay
 // in their place, for the delivery tags to fit.
 func (p *publisher) sweep() {
 	_, trouble, _ := p.link.trouble()
+	away, _ := p.link.failing()
+	missed := false
 	now := time.Now()
 	var over []verdict
 	p.mu.Lock()
 	for i := range p.queue.len() {
 		o := p.queue.at(i)
-		if err := p.overdue(o, now, trouble); err != nil && p.settleLocked(o) {
+		err := p.overdue(o, now, trouble)
+		if err == nil && o.failFast && away != nil && !o.settled {
+			err, missed = away, true
+		}
+		if err != nil && p.settleLocked(o) {
 			over = append(over, verdict{o, err})
 		}
 	}
@@ -183,6 +206,9 @@ func (p *publisher) sweep() {
 		}
 	}
 	p.mu.Unlock()
+	if missed {
+		p.link.miss()
+	}
 	report(over)
 }
 
@@ -264,7 +290,7 @@ func (p *publisher) close(ctx context.Context) {
 	close(p.room)
 	p.room = make(chan struct{})
 	for p.outstanding > 0 && ctx.Err() == nil {
-		p.awaitRoomLocked(ctx)
+		p.awaitRoomLocked(ctx, nil)
 	}
 	if p.sweeper != nil {
 		p.sweeper.Stop()

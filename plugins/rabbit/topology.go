@@ -4,6 +4,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -44,8 +45,17 @@ func (s *settings) topicExchange(name string) exchangeSpec {
 	return exchangeSpec{name: name, kind: amqp.ExchangeTopic, durable: s.durable || s.quorum, autoDelete: s.autoDelete}
 }
 
-func (s *settings) fanoutExchange(topic string) exchangeSpec {
-	return exchangeSpec{name: topic + "_fanout", kind: amqp.ExchangeFanout, durable: s.transientQuorum, autoDelete: true}
+// fanoutExchange is the exchange of a topic's fanouts. Upstream's has the topic's name alone, so
+// that all exchanges share it.
+//
+// The name of a scoped one differs from every unscoped one, because it does not end in _fanout,
+// and from every other scoped one, because the number says where the exchange's name ends.
+func (s *settings) fanoutExchange(t driver.Target) exchangeSpec {
+	name := t.Topic + "_fanout"
+	if t.Scoped {
+		name = t.Exchange + "." + t.Topic + "_fanout_scoped_" + strconv.Itoa(len(t.Exchange))
+	}
+	return exchangeSpec{name: name, kind: amqp.ExchangeFanout, durable: s.transientQuorum, autoDelete: true}
 }
 
 // sharedQueue is a queue that any service of the topic may declare.
@@ -97,7 +107,7 @@ func (s *settings) serverTopology(t driver.Target, unique string) topology {
 	for _, name := range names {
 		top.add(binding{exchange: exchange, queue: s.sharedQueue(name), key: name})
 	}
-	fanout := s.fanoutExchange(t.Topic)
+	fanout := s.fanoutExchange(t)
 	top.private = fanout.name + "_" + unique
 	top.add(binding{exchange: fanout, queue: s.transientQueue(top.private), key: t.Topic})
 	return top

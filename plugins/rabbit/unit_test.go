@@ -91,6 +91,8 @@ func TestOptionsRefused(t *testing.T) {
 // TestTopology has a line for each declaration, in the order of the wire.
 func TestTopology(t *testing.T) {
 	srv := server(driver.SettleOnPoll)
+	scoped := srv
+	scoped.Target.Scoped = true
 	notes := driver.Source{Kind: driver.SourceNotifications, Notifications: []driver.NotificationTopic{
 		{Exchange: "openstack", Topic: "n", Priority: "info"}, {Exchange: "nova", Topic: "n", Priority: "error"},
 	}}
@@ -106,6 +108,11 @@ func TestTopology(t *testing.T) {
 			"openstack topic - > v - map[] > v",
 			"openstack topic - > v.s1 - map[] > v.s1",
 			"v_fanout fanout A > v_fanout_hex - map[x-expires:1800000] > v",
+		}},
+		{"scoped server", nil, scoped, []string{
+			"openstack topic - > v - map[] > v",
+			"openstack topic - > v.s1 - map[] > v.s1",
+			"openstack.v_fanout_scoped_9 fanout A > openstack.v_fanout_scoped_9_hex - map[x-expires:1800000] > v",
 		}},
 		{"durable", map[string]string{optDurableQueues: "true"}, srv, []string{
 			"openstack topic D > v D map[] > v",
@@ -176,6 +183,8 @@ func TestAddress(t *testing.T) {
 	one, fan := target, target
 	one.Server = "s1"
 	fan.Fanout = true
+	scoped := fan
+	scoped.Scoped = true
 	for _, tt := range []struct {
 		name      string
 		m         driver.Message
@@ -186,6 +195,7 @@ func TestAddress(t *testing.T) {
 		{"topic", driver.Message{Kind: driver.Call, Target: target}, "openstack", "v", false},
 		{"server", driver.Message{Kind: driver.Cast, Target: one, Mandatory: true}, "openstack", "v.s1", true},
 		{"fanout", driver.Message{Kind: driver.Cast, Target: fan}, "v_fanout", "", false},
+		{"scoped fanout", driver.Message{Kind: driver.Cast, Target: scoped}, "openstack.v_fanout_scoped_9", "", false},
 		{"reply", driver.Message{Kind: driver.Reply, ReplyTo: "r"}, "", "r", true},
 		{"heartbeat", driver.Message{Kind: driver.Heartbeat, ReplyTo: "r"}, "", "r", true},
 		{"notification", driver.Message{Kind: driver.Notification, Target: target, Priority: "info"}, "openstack", "v.info", false},

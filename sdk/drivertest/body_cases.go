@@ -7,17 +7,21 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
 
 func bodyCases() []Case {
+	headers := []driver.Capability{driver.CapRPC, driver.CapHeaders}
 	fixed := []Case{
 		{Rule: "SEND-9", Name: "every field of a call arrives", needs: rpc(), run: callArrivesWhole},
 		{Rule: "SEND-9", Name: "a body of 1 MiB arrives unchanged", needs: rpc(), run: largeBody},
 		{Rule: "SEND-9", Name: "large and small bodies in one batch arrive unchanged", needs: rpc(), run: mixedBodies},
-		{Rule: string(driver.CapHeaders), Name: "headers arrive", needs: []driver.Capability{driver.CapHeaders}, run: headersArrive},
+		{Rule: string(driver.CapHeaders), Name: "headers arrive with a call and its reply", needs: headers, run: headersArrive},
+		{Rule: string(driver.CapHeaders), Name: "headers above the limits are refused, and harm nothing", needs: headers, run: headersRefused},
 	}
 	texts := bodies()
 	cases := make([]Case, 0, len(fixed)+len(texts))
@@ -117,14 +121,41 @@ func mixedBodies(ctx context.Context, w *world) {
 
 func headersArrive(ctx context.Context, w *world) {
 	c := w.open(ctx)
-	l := w.listen(ctx, c, w.server("one"))
-	m := w.cast()
-	m.Headers = map[string]string{"traceparent": "00-1-2-01", "baggage": "a=ä"}
-	w.send(ctx, c, m)
-	d := w.take(ctx, l, 1)[0]
+	server, client := w.listen(ctx, c, w.server("one")), w.listen(ctx, c, w.replies(w.replyName()))
+	call := w.call(time.Minute)
+	call.Headers = map[string]string{"traceparent": "00-1-2-01", "baggage": "a=ä", "empty": ""}
+	w.send(ctx, c, call)
+	w.wantHeaders(w.take(ctx, server, 1)[0], call)
+
+	reply := w.reply(w.replyName(), call.CallID, `null`)
+	reply.Headers = map[string]string{"tracestate": "a=b", "baggage": strings.Repeat("b", 8192)}
+	w.send(ctx, c, reply)
+	w.wantHeaders(w.take(ctx, client, 1)[0], reply)
+}
+
+func (w *world) wantHeaders(d *driver.Delivery, m *driver.Message) {
+	w.Helper()
 	for k, v := range m.Headers {
-		if d.Headers[k] != v {
-			w.Errorf("header %s: sent %q, received %q", k, v, d.Headers[k])
+		if got, ok := d.Headers[k]; !ok || got != v {
+			w.Errorf("%s: header %s: sent %q, received %q", m.Kind, k, v, got)
 		}
 	}
+}
+
+func headersRefused(ctx context.Context, w *world) {
+	c := w.open(ctx)
+	l := w.listen(ctx, c, w.server("one"))
+	large, many := w.cast(), w.cast()
+	large.Headers = map[string]string{"k": strings.Repeat("v", driver.MaxHeaderBytes)}
+	many.Headers = make(map[string]string)
+	for i := range driver.MaxHeaders + 1 {
+		many.Headers[strconv.Itoa(i)] = ""
+	}
+	good := w.cast()
+	good.Headers = map[string]string{"k": "v"}
+	err := c.Send(ctx, []*driver.Message{large, many, good})
+	for i := range 2 {
+		w.wantReason(driver.MessageErr(err, i), driver.ReasonMessageTooLarge, "headers above the limits")
+	}
+	w.wantNext(ctx, l, good, "its headers are above the limits")
 }

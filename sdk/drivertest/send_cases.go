@@ -26,7 +26,6 @@ func sendCases() []Case {
 		{Rule: "SEND-6", Name: "without mandatory a message to nowhere vanishes in silence", needs: rpc(), run: vanish},
 		{Rule: "SEND-7", Name: "a message whose time ran out is not sent", needs: rpc(), run: sendExpired},
 		{Rule: "SEND-7", Name: "a message nobody took in its time is dropped", needs: []driver.Capability{driver.CapRPC, driver.CapExpiry}, run: expireInQueue},
-		{Rule: "SEND-7", Name: "the time left of a delivery is not more than was given", needs: rpc(), run: timeLeftShrinks},
 		{Rule: "SEND-8", Name: "a message above the limit fails alone", needs: rpc(), hook: needsLimit, run: tooLarge},
 		{Rule: "LIFE-6", Name: "a message may be changed once Send returned", needs: rpc(), run: lent},
 	}
@@ -160,17 +159,6 @@ func expireInQueue(ctx context.Context, w *world) {
 	}
 	w.send(ctx, c, good)
 	w.wantNext(ctx, w.listen(ctx, c, w.server("one")), good, "its time ran out in the queue")
-}
-
-func timeLeftShrinks(ctx context.Context, w *world) {
-	c := w.open(ctx)
-	l := w.listen(ctx, c, w.server("one"))
-	m := w.cast()
-	m.Kind, m.ReplyTo, m.CallID, m.TimeLeft = driver.Call, w.replyName(), "call-1", time.Minute
-	w.send(ctx, c, m)
-	if d := w.take(ctx, l, 1)[0]; d.TimeLeft < 0 || d.TimeLeft > time.Minute {
-		w.Errorf("sent with %v left, delivered with %v", time.Minute, d.TimeLeft)
-	}
 }
 
 func tooLarge(ctx context.Context, w *world) {

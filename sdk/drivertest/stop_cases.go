@@ -11,6 +11,7 @@ import (
 func stopCases() []Case {
 	return []Case{
 		{Rule: "STOP-1", Name: "a stopped listener takes nothing more and then says CLOSED", needs: rpc(), run: stopTakesNothing},
+		{Rule: "STOP-1", Name: "what a stopped listener settled by Done did not return goes to others", needs: rpc(), run: stopGivesBack},
 		{Rule: "STOP-2", Name: "Done works after Stop", needs: rpc(), run: stopThenDone},
 		{Rule: "STOP-3", Name: "Stop wakes a Poll that waits, and may be called again", needs: rpc(), run: stopWakes},
 	}
@@ -61,6 +62,41 @@ func stopTakesNothing(ctx context.Context, w *world) {
 	w.closeListener(ctx, l)
 	rest := w.take(ctx, w.listen(ctx, c, w.server("one")), len(sent)-len(got))
 	w.wantSet(append(got, rest...), sent)
+}
+
+// stopGivesBack is a server that drains: it holds what it returned, and the rest must not wait
+// for it to close.
+func stopGivesBack(ctx context.Context, w *world) {
+	c := w.open(ctx)
+	l := w.listen(ctx, c, w.server("one"))
+	s := w.stopper(l)
+	if s == nil {
+		return
+	}
+	sent := w.casts(20)
+	w.send(ctx, c, sent[:1]...)
+	got, err := l.Poll(ctx, 20) // asks the broker for more ahead
+	if err != nil {
+		w.Fatalf("poll: %v", err)
+	}
+	w.send(ctx, c, sent[1:]...)
+	got = append(got, w.receive(ctx, l, 3)...)
+	w.stop(ctx, s)
+	for {
+		ds, err := l.Poll(ctx, 100)
+		if err != nil {
+			w.wantReason(err, driver.ReasonClosed, "Poll after Stop")
+			break
+		}
+		got = append(got, ds...)
+	}
+	other := w.listen(ctx, w.open(ctx), w.server("one"))
+	rest := w.take(ctx, other, len(sent)-len(got))
+	w.wantSet(append(got, rest...), sent)
+	w.settle(ctx, l, driver.Accepted, got...)
+	w.closeListener(ctx, l)
+	w.closeListener(ctx, other)
+	w.wantNothingLeft(ctx, c, "it was accepted after Stop")
 }
 
 func stopThenDone(ctx context.Context, w *world) {

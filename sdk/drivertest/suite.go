@@ -31,8 +31,8 @@ func (c Case) String() string { return c.Rule + " " + c.Name }
 // Cases returns all cases, in the order they run.
 func Cases() []Case {
 	return slices.Concat(
-		describeCases(), sendCases(), bodyCases(), listenCases(), replyCases(),
-		notificationCases(), pollCases(), doneCases(), asyncCases(), stopCases(), closeCases(),
+		describeCases(), sendCases(), failFastCases(), timeCases(), bodyCases(), listenCases(), scopedCases(),
+		replyCases(), notificationCases(), pollCases(), doneCases(), asyncCases(), stopCases(), closeCases(),
 		brokerCases(), ledgerCases(),
 	)
 }

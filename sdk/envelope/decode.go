@@ -15,6 +15,8 @@ import (
 
 const (
 	contextPrefix = "_context_"
+	// deadlineKey has the time a request was handed over, in Unix milliseconds.
+	deadlineKey = "_parley_deadline"
 	// fieldRoom is how many fields are scanned without an allocation: a request of OpenStack
 	// has about 25, most of them context.
 	fieldRoom = 32
@@ -108,6 +110,7 @@ func unwrap(fields []pyjson.Field) (inner []byte, wrapped bool, _ error) {
 // keys are the fields of an inner object that decide what it is.
 type keys struct {
 	method, msgID, replyQ, timeout, uniqueID []byte
+	sent                                     []byte
 	result, failure, ending                  []byte
 	event                                    bool // a key that only notifications have
 	contexts                                 int
@@ -156,6 +159,8 @@ func collect(fields []pyjson.Field) (k keys) {
 			k.timeout = f.Value
 		case "_unique_id":
 			k.uniqueID = f.Value
+		case deadlineKey:
+			k.sent = f.Value
 		case "result":
 			k.result = f.Value
 		case "failure":
@@ -200,7 +205,24 @@ func fillRequest(m *driver.Message, k *keys, fields []pyjson.Field, size int) {
 		m.Kind = driver.Cast
 		m.CallID, m.ReplyTo = "", ""
 	}
+	m.Deadline = deadline(k.sent)
 	fillBody(m, fields, size, k.contexts)
+}
+
+// deadline reads _parley_deadline. What is no positive integer that a clock could show tells nothing,
+// and is no reason to refuse a request.
+func deadline(value []byte) time.Time {
+	if len(value) == 0 || len(value) > 13 {
+		return time.Time{}
+	}
+	ms := int64(0)
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return time.Time{}
+		}
+		ms = ms*10 + int64(c-'0')
+	}
+	return driver.DeadlineTime(ms)
 }
 
 // seconds reads _timeout. What is no positive number asks for nothing.
@@ -262,8 +284,9 @@ func parseFailure(value []byte) []byte {
 	return append(object, `, "tb": [], "args": [], "kwargs": {}}`...)
 }
 
+// isContext reports whether a key is that of a context entry, whose name may be empty.
 func isContext(key []byte) bool {
-	return len(key) > len(contextPrefix) && string(key[:len(contextPrefix)]) == contextPrefix
+	return len(key) >= len(contextPrefix) && string(key[:len(contextPrefix)]) == contextPrefix
 }
 
 func isReserved(key []byte) bool {
@@ -271,7 +294,7 @@ func isReserved(key []byte) bool {
 		return false
 	}
 	switch string(key) {
-	case "_msg_id", "_reply_q", "_timeout", "_unique_id":
+	case "_msg_id", "_reply_q", "_timeout", "_unique_id", deadlineKey:
 		return true
 	}
 	return isContext(key)

@@ -10,7 +10,8 @@
 // and in 1.0 the inner object stands bare. RPC is always sent as 2.0, notifications as their
 // Format says; both are understood. The framing is upstream's serialize_msg and
 // deserialize_msg (oslo_messaging/_drivers/common.py), the reserved keys are those of
-// oslo_messaging/_drivers/amqpdriver.py.
+// oslo_messaging/_drivers/amqpdriver.py, and one of ours: _parley_deadline in requests, an integer,
+// is Message.Deadline in Unix milliseconds. Peers that do not know it ignore it.
 //
 // # What is strict and what is not
 //

@@ -52,6 +52,7 @@ func (e *emitter) message(m *driver.Message) error {
 			e.stringField("_reply_q", m.ReplyTo)
 			e.timeout(m.MonitorTimeout)
 		}
+		e.sent(m)
 	case driver.Reply, driver.Heartbeat:
 		e.reply(m)
 	case driver.Notification:
@@ -99,6 +100,16 @@ func (e *emitter) timeout(d time.Duration) {
 	}
 	var room [32]byte
 	e.raw(strconv.AppendFloat(room[:0], d.Seconds(), 'f', -1, 64))
+}
+
+// sent writes when the message was handed over. The key is not upstream's. A Python server does
+// not see it: it takes the keys it knows out of the object (_drivers/amqpdriver.py) and looks up
+// method, args, namespace and version in the rest (rpc/dispatcher.py).
+func (e *emitter) sent(m *driver.Message) {
+	if ms := m.DeadlineMillis(); ms != 0 {
+		e.key(deadlineKey)
+		e.dst = strconv.AppendInt(e.dst, ms, 10) // digits need no escape
+	}
 }
 
 // splice writes the fields of a raw object without looking at them.

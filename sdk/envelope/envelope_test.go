@@ -205,8 +205,8 @@ func TestRequests(t *testing.T) {
 		{"unknown keys stay", `{"method": "m", "x": 1, "_y": 2}`, driver.Message{Kind: driver.Cast, Body: []byte(`{"method": "m", "x": 1, "_y": 2}`)}},
 		{"keys in any order", `{"_context_a": {"b": 1}, "_unique_id": "u", "version": "1.1", "method": "m", "_reply_q": "r", "_context_": 0, "namespace": "n", "_msg_id": "c", "args": null}`,
 			driver.Message{
-				Kind: driver.Call, UniqueID: "u", CallID: "c", ReplyTo: "r", Context: []byte(`{"a": {"b": 1}}`),
-				Body: []byte(`{"version": "1.1", "method": "m", "_context_": 0, "namespace": "n", "args": null}`),
+				Kind: driver.Call, UniqueID: "u", CallID: "c", ReplyTo: "r", Context: []byte(`{"a": {"b": 1}, "": 0}`),
+				Body: []byte(`{"version": "1.1", "method": "m", "namespace": "n", "args": null}`),
 			}},
 		{"id without queue is a cast", `{"method": "m", "_msg_id": "c"}`, driver.Message{Kind: driver.Cast, Body: []byte(`{"method": "m"}`)}},
 		{"null ids", `{"method": "m", "_msg_id": null, "_reply_q": null, "_timeout": 5}`, driver.Message{Kind: driver.Cast, Body: []byte(`{"method": "m"}`)}},
@@ -334,6 +334,8 @@ func FuzzDecode(f *testing.F) {
 	for _, tt := range wire {
 		f.Add([]byte(tt.text))
 	}
+	f.Add([]byte(wrap(`{"method": "m", "_parley_deadline": 1700000000123}`)))
+	f.Add([]byte(`{"method": "m", "_parley_deadline": -1.5e400, "_parley_deadline": 8796093022209}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m, err := Decode(ContentType, "", "", body, Limits{MaxSize: 1 << 20})
 		if err != nil {
@@ -349,7 +351,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("what was decoded cannot be encoded: %v", err)
 		}
 		again, err := Decode(ContentType, "", "", text, Limits{})
-		if err != nil || again.Kind != m.Kind || again.CallID != m.CallID || again.UniqueID != m.UniqueID {
+		if err != nil || again.Kind != m.Kind || again.CallID != m.CallID || again.UniqueID != m.UniqueID || !again.Deadline.Equal(m.Deadline) {
 			t.Fatalf("decoded %+v, then %+v, %v", m, again, err)
 		}
 	})

@@ -98,6 +98,13 @@ func openConn(ctx context.Context, s *supervisor, cfg driver.Config) (*Conn, err
 // Info is what the driver said of itself.
 func (c *Conn) Info() driver.Info { return c.info }
 
+// Restarts is how many times the connection was opened again in another process.
+func (c *Conn) Restarts() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.lives, 1) - 1
+}
+
 // begin records a new life.
 func (c *Conn) begin(p *process, conn *bridge.Conn) *connLife {
 	c.mu.Lock()
@@ -257,18 +264,23 @@ func (c *Conn) Send(ctx context.Context, batch []*driver.Message) error {
 }
 
 // SendAsync implements driver.AsyncSender. A message that did not leave before its process
-// ended is sent by the next one.
+// ended is sent by the next one, or fails if it is FailFast: a missing process is to its sender
+// what a missing broker is (SEND-10).
 func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
 	conn := c.current.Load()
 	if conn == nil {
 		for i, m := range batch {
+			if m.FailFast {
+				done(i, c.absent())
+				continue
+			}
 			c.sendLater(ctx, nil, m, func(err error) { done(i, err) })
 		}
 		return
 	}
 	sent := time.Now()
 	conn.SendAsync(ctx, batch, func(i int, err error) {
-		if err == nil || !unsent(err) || ctx.Err() != nil {
+		if err == nil || !unsent(err) || ctx.Err() != nil || batch[i].FailFast {
 			done(i, c.explain(ctx, err))
 			return
 		}
@@ -279,6 +291,19 @@ func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func
 		}
 		c.sendLater(ctx, conn, &m, func(err error) { done(i, err) })
 	})
+}
+
+// absent says that there is no process to send by.
+func (c *Conn) absent() error {
+	if c.isClosed() {
+		return errConnClosed()
+	}
+	e := driver.Errorf(driver.ReasonDriverGone, "driver %s is not running; it is being started", c.super.key.driver)
+	if cause := c.super.cause(); cause != nil {
+		e.Message += ": " + cause.Error()
+		e.Err = cause
+	}
+	return e
 }
 
 // unsent reports whether the message stayed on this side of a process that ended.
@@ -292,7 +317,7 @@ func age(m *driver.Message, by time.Duration) bool {
 	if m.TimeLeft <= 0 {
 		return true
 	}
-	m.TimeLeft -= by
+	m.Waited(by)
 	return m.TimeLeft > 0
 }
 

@@ -147,6 +147,9 @@ func TestKilledDriverComesBackWithItsListener(t *testing.T) {
 	if err := l.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if n := c.Restarts(); n != 5 {
+		t.Errorf("counted %d restarts", n)
+	}
 }
 
 // TestConformanceOfTheBuiltBinary runs the suite through everything that an application has
