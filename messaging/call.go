@@ -17,14 +17,16 @@ import (
 const reportGrace = 50 * time.Millisecond
 
 // pending is a call that waits for its answer. The driver keeps its message until it has
-// reported on it, which may be after the call returned: it is never used again.
+// reported on it; it is used again only to send the same request once more.
 type pending struct {
 	msg     driver.Message
 	batch   [1]*driver.Message
 	replies *replies
+	tries   retries
 	cancel  context.CancelFunc // ends the sending
 
-	// outcome has room for the one outcome, so that nobody who sends it waits.
+	// outcome has room for the one outcome and for the one report on a try that may be
+	// followed by another, so that nobody who sends waits.
 	outcome chan outcome
 	// beat wakes a monitored call; nil without Monitor.
 	beat chan struct{}
@@ -39,28 +41,42 @@ const (
 	sendInDoubt
 )
 
-// outcome is what ends a call.
+// outcome is what ends a call, or a try to send it.
 type outcome struct {
 	delivery *driver.Delivery
 	err      error // of sending, or of closing the transport
+	// again: the call still waits, and the request may be sent once more.
+	again bool
 }
 
 // reported is the driver's word on the request (driver.AsyncSender). It runs on a goroutine of
-// the driver and does not block. A request that was certainly not sent ends the call; one in
-// doubt may still be answered.
+// the driver and does not block. A request that was certainly not sent ends the call, or this
+// try of it; one in doubt may still be answered.
 func (p *pending) reported(_ int, err error) {
 	switch {
 	case err == nil:
 		p.sending.Store(sendDone)
 	case inDoubt(err):
 		p.sending.Store(sendInDoubt)
-	default:
-		if p.replies.take(p.msg.CallID) == p {
-			p.outcome <- outcome{err: err}
+		if p.tries.settings.repeatable {
+			p.outcome <- outcome{err: err, again: true}
+			return
 		}
+	case p.tries.settings.retry >= 0, p.tries.settings.repeatable:
+		p.outcome <- outcome{err: err, again: true}
+		return
+	default:
+		p.fail(err)
 		return
 	}
 	p.alive()
+}
+
+// fail ends the call, unless somebody else was quicker.
+func (p *pending) fail(err error) {
+	if p.replies.take(p.msg.CallID) == p {
+		p.outcome <- outcome{err: err}
+	}
 }
 
 // alive restarts the monitor.
@@ -76,36 +92,39 @@ func (p *pending) alive() {
 
 // call is Call with the version that the method exists since.
 func (c *RPCClient) call(ctx context.Context, method, since string, args, reply any) error {
-	op := operation{"call", method, c.s.target}
 	if c.callErr != nil {
 		return c.callErr
 	}
-	if err := checkPointer(reply); err != nil {
-		return op.errorf(CodeEncoding, nil, "%v", err)
-	}
-	p := &pending{replies: c.t.replies}
-	p.msg.Kind = driver.Call
-	if err := c.fill(ctx, &p.msg, op, since, args); err != nil {
-		return err
-	}
-	if err := c.t.enter(op); err != nil {
-		return err
-	}
-	defer c.t.leave()
-	d, err := c.exchange(ctx, op, p)
+	o, err := c.checked(outgoing{op: c.operation(true, method), args: args, reply: reply}, since)
 	if err != nil {
 		return err
 	}
-	return answer(op, d, reply)
+	if err := checkPointer(reply); err != nil {
+		return o.op.errorf(CodeEncoding, nil, "%v", err)
+	}
+	return c.do(ctx, true, o)
+}
+
+func (c *RPCClient) sendCall(ctx context.Context, o *outgoing) error {
+	p := &pending{replies: c.t.replies, tries: retries{settings: &c.s}}
+	p.msg.Kind = driver.Call
+	if err := c.fill(ctx, &p.msg, o); err != nil {
+		return err
+	}
+	d, err := c.exchange(ctx, o.op, p)
+	if err != nil {
+		return err
+	}
+	return c.answer(ctx, o, d)
 }
 
 // answer turns a reply into the result of the call.
-func answer(op operation, d *driver.Delivery, reply any) error {
+func (c *RPCClient) answer(ctx context.Context, o *outgoing, d *driver.Delivery) error {
 	if len(d.Failure) > 0 {
-		return decodeFailure(d.Failure)
+		return c.s.errors.decode(d.Failure)
 	}
-	if err := decodeInto(d.Body, reply); err != nil {
-		return op.errorf(CodeEncoding, err, "the result does not fit a %T: %v", reply, err)
+	if err := c.decode(ctx, d.Body, o.reply); err != nil {
+		return o.op.errorf(CodeEncoding, err, "the result does not fit a %T: %v", o.reply, err)
 	}
 	return nil
 }
@@ -117,7 +136,7 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 	bounded, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	p.cancel = cancel
-	p.outcome = make(chan outcome, 1)
+	p.outcome = make(chan outcome, 2)
 	if c.s.monitor > 0 {
 		p.beat = make(chan struct{}, 1)
 	}
@@ -142,19 +161,32 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 func (p *pending) run(ctx context.Context, t *Transport) (outcome, error) {
 	if err := p.replies.open(ctx); err != nil {
 		if p.replies.take(p.msg.CallID) == nil {
-			return <-p.outcome, nil // the transport was closed
+			return p.final(), nil // the transport was closed
 		}
 		return outcome{err: err}, nil
 	}
-	deadline, _ := ctx.Deadline()
-	p.msg.TimeLeft = max(time.Until(deadline), time.Nanosecond) // zero would mean without limit
 	t.send(ctx, p)
-	return p.wait(ctx)
+	return p.wait(ctx, t)
+}
+
+// final returns the outcome of a call that somebody has taken out of the table: he sends it at
+// once.
+func (p *pending) final() outcome {
+	for {
+		if out := <-p.outcome; !out.again {
+			return out
+		}
+	}
 }
 
 // send hands the request to the driver; the driver answers to p.reported. Without an
 // asynchronous conn it takes a goroutine, which ends with ctx and counts as a user.
 func (t *Transport) send(ctx context.Context, p *pending) {
+	p.sending.Store(sendInFlight)
+	now := time.Now()
+	deadline, _ := ctx.Deadline()
+	p.msg.TimeLeft = max(deadline.Sub(now), time.Nanosecond) // zero would mean without limit
+	p.msg.Deadline = deadline
 	p.batch[0] = &p.msg
 	if t.async != nil {
 		t.async.SendAsync(ctx, p.batch[:], p.reported)
@@ -172,40 +204,84 @@ var errMonitor = errors.New("no heartbeat")
 
 // wait returns the outcome, or why it ends without one: the error of ctx, or errMonitor. In
 // both cases the call is not in the table any more.
-func (p *pending) wait(ctx context.Context) (outcome, error) {
+func (p *pending) wait(ctx context.Context, t *Transport) (outcome, error) {
 	if p.beat != nil {
-		return p.waitMonitored(ctx)
+		return p.waitLong(ctx, t)
 	}
 	select {
 	case out := <-p.outcome:
-		return out, nil
+		if !out.again {
+			return out, nil
+		}
+		p.outcome <- out // there is room: what is on its way is the one outcome
+		return p.waitLong(ctx, t)
 	case <-ctx.Done():
 		return p.abandon(ctx.Err())
 	}
 }
 
-// waitMonitored is wait with a timer that every sign of life restarts. It runs from the
-// moment the request was sent.
-func (p *pending) waitMonitored(ctx context.Context) (outcome, error) {
-	var silence <-chan time.Time
-	var timer *time.Timer
+// waitLong is wait with tries to send the request again, and with a timer that every sign of
+// life restarts, which runs from the moment the request was sent.
+func (p *pending) waitLong(ctx context.Context, t *Transport) (outcome, error) {
+	var silence, pause clock
+	defer silence.stop()
+	defer pause.stop()
 	for {
 		select {
 		case out := <-p.outcome:
-			return out, nil
+			if !out.again {
+				return out, nil
+			}
+			p.tryAgain(ctx, out.err, &pause)
+		case <-pause.tick():
+			t.counters.retries.Add(1)
+			t.send(ctx, p)
 		case <-ctx.Done():
 			return p.abandon(ctx.Err())
-		case <-silence:
+		case <-silence.tick():
 			return p.abandon(errMonitor)
 		case <-p.beat:
-			if timer != nil {
-				timer.Reset(p.msg.MonitorTimeout)
-				continue
-			}
-			timer = time.NewTimer(p.msg.MonitorTimeout)
-			defer timer.Stop()
-			silence = timer.C
+			silence.start(p.msg.MonitorTimeout)
 		}
+	}
+}
+
+// tryAgain starts the pause before the next try; when there is none left, or no time for it, a
+// request that was not sent ends the call and one in doubt goes on waiting for its answer.
+func (p *pending) tryAgain(ctx context.Context, err error, pause *clock) {
+	d, again := p.tries.after(err)
+	deadline, _ := ctx.Deadline()
+	switch {
+	case again && time.Until(deadline) > d:
+		pause.start(d)
+	case inDoubt(err), p.tries.doubtful > 0:
+		p.sending.Store(sendInDoubt) // this try or one before
+	default:
+		p.fail(err)
+	}
+}
+
+// clock is a timer that need not be running.
+type clock struct{ timer *time.Timer }
+
+func (c *clock) start(d time.Duration) {
+	if c.timer == nil {
+		c.timer = time.NewTimer(d)
+		return
+	}
+	c.timer.Reset(d)
+}
+
+func (c *clock) tick() <-chan time.Time {
+	if c.timer == nil {
+		return nil
+	}
+	return c.timer.C
+}
+
+func (c *clock) stop() {
+	if c.timer != nil {
+		c.timer.Stop()
 	}
 }
 
@@ -216,12 +292,17 @@ func (p *pending) abandon(cause error) (outcome, error) {
 		defer grace.Stop()
 		select {
 		case out := <-p.outcome:
-			return out, nil
+			if !out.again {
+				return out, nil
+			}
+			if !inDoubt(out.err) && p.tries.doubtful == 0 {
+				p.fail(out.err) // no time for another try: this is why
+			}
 		case <-grace.C:
 		}
 	}
 	if p.replies.take(p.msg.CallID) == nil {
-		return <-p.outcome, nil // whoever took it sends at once
+		return p.final(), nil
 	}
 	return outcome{}, cause
 }
@@ -237,9 +318,14 @@ func (c *RPCClient) gaveUp(op operation, p *pending, cause error, after time.Dur
 	}
 	switch p.sending.Load() {
 	case sendInFlight:
+		e.Code = CodeInDoubt
 		e.Message += "; the broker has not confirmed the request"
 	case sendInDoubt:
+		e.Code = CodeInDoubt
 		e.Message += "; the request may or may not have reached the broker"
+	}
+	if e.Code == CodeInDoubt {
+		c.t.counters.inDoubt.Add(1)
 	}
 	e.Hint = "the method may have run; check that a server of the target is up and quick enough"
 	return e

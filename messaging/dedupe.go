@@ -2,7 +2,12 @@
 
 package messaging
 
-import "time"
+import (
+	"sync"
+	"time"
+
+	"github.com/parleymq/parley/plugin/driver"
+)
 
 // Defaults of the window in which repeated messages are recognised. Upstream remembers 16
 // (oslo_messaging/_drivers/amqp.py, DUP_MSG_CHECK_SIZE), which a busy server overruns in a
@@ -12,58 +17,166 @@ const (
 	defaultDedupeAge  = 10 * time.Minute
 )
 
-// dedupe is a window of the unique ids a listener has seen, bounded by count and age. It is
-// used by one goroutine.
+// Bounds of the answers that are kept for repeated calls.
+const (
+	maxKeptAnswer  = 16 << 10
+	maxKeptAnswers = 4 << 20
+)
+
+// dedupe knows the unique ids of the requests that a server is handling, and of those it has
+// handled lately: a window bounded by count and age. A request is in it from its admission, is
+// done when its reply is with the broker, and is forgotten when it goes back there. It may be
+// used by many goroutines at once.
 type dedupe struct {
-	age  time.Duration
-	seen map[string]int64 // id to its number in ring
-	ring []seenID
-	next int64 // number of the next entry; entry n stands at n modulo len(ring)
-	old  int64 // number of the oldest entry that may still count
+	age time.Duration
+
+	mu      sync.Mutex // guards the rest, and duplicates of every job in running
+	running map[string]*job
+	done    map[string]int64 // id to its number in ring
+	ring    []doneRequest
+	next    int64 // number of the next entry; entry n stands at n modulo len(ring)
+	old     int64 // number of the oldest entry that may still count
+	kept    int   // bytes of all answers in ring
+	keptOld int64 // number of the oldest entry that may have an answer
 }
 
-type seenID struct {
-	id string
-	at time.Time
+// doneRequest is a request that was handled, and the answer when it is kept.
+type doneRequest struct {
+	id     string
+	at     time.Time
+	answer keptAnswer
+}
+
+// keptAnswer is what a repeated call is answered with. It is for that caller alone.
+type keptAnswer struct {
+	replyTo, callID, uniqueID string
+	body, failure             []byte
+}
+
+func (a *keptAnswer) size() int { return len(a.body) + len(a.failure) }
+
+// fits reports whether a is the answer to d.
+func (a *keptAnswer) fits(d *driver.Delivery) bool {
+	return a.size() > 0 && a.replyTo == d.ReplyTo && a.callID == d.CallID
 }
 
 func newDedupe(size int, age time.Duration) *dedupe {
-	return &dedupe{age: age, seen: make(map[string]int64), ring: make([]seenID, size)}
+	return &dedupe{age: age, running: make(map[string]*job), done: make(map[string]int64), ring: make([]doneRequest, size)}
 }
 
-// add remembers id and reports whether it is new. A message without an id is always new.
-func (d *dedupe) add(id string, now time.Time) bool {
-	if id == "" {
-		return true
+// seenState is what dedupe knows of a message.
+type seenState uint8
+
+const (
+	seenNever seenState = iota
+	seenRunning
+	seenDone
+)
+
+// lookUp tells whether a message was received before, and the answer it got, if that is kept. A
+// message without an id is always new. The token of a repeated delivery of what is being handled
+// is settled together with the first.
+func (d *dedupe) lookUp(m *driver.Delivery, now time.Time) (seenState, keptAnswer) {
+	if m.UniqueID == "" {
+		return seenNever, keptAnswer{}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if j := d.running[m.UniqueID]; j != nil {
+		if m.Token != 0 {
+			j.duplicates = append(j.duplicates, m.Token)
+		}
+		return seenRunning, keptAnswer{}
 	}
 	d.dropOld(now)
-	if _, ok := d.seen[id]; ok {
-		return false
+	n, ok := d.done[m.UniqueID]
+	if !ok {
+		return seenNever, keptAnswer{}
+	}
+	if a := d.at(n).answer; a.fits(m) {
+		return seenDone, a
+	}
+	return seenDone, keptAnswer{}
+}
+
+// begin remembers that a job is being handled.
+func (d *dedupe) begin(j *job) {
+	if j.delivery.UniqueID == "" {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running[j.delivery.UniqueID] = j
+}
+
+// end remembers that a job is done, with its answer, and returns the tokens of its duplicates.
+func (d *dedupe) end(j *job, answer keptAnswer, now time.Time) []uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	duplicates := d.leave(j)
+	id := j.delivery.UniqueID
+	if id == "" {
+		return duplicates
 	}
 	if d.next-d.old == int64(len(d.ring)) {
 		d.dropOldest()
 	}
-	d.ring[d.next%int64(len(d.ring))] = seenID{id, now}
-	d.seen[id] = d.next
+	*d.at(d.next) = doneRequest{id: id, at: now}
+	d.done[id] = d.next
 	d.next++
-	return true
+	d.keep(answer)
+	return duplicates
 }
 
-// forget makes id new again: its message goes back to the broker and will be seen once more.
-func (d *dedupe) forget(id string) { delete(d.seen, id) }
+// forget makes a job's id new again: its message goes back to the broker and will be seen once
+// more. It returns the tokens of its duplicates.
+func (d *dedupe) forget(j *job) []uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.leave(j)
+}
+
+func (d *dedupe) leave(j *job) []uint64 {
+	if id := j.delivery.UniqueID; id != "" && d.running[id] == j {
+		delete(d.running, id)
+	}
+	duplicates := j.duplicates
+	j.duplicates = nil
+	return duplicates
+}
+
+// keep adds an answer to the newest entry, at the cost of the oldest answers.
+func (d *dedupe) keep(a keptAnswer) {
+	if a.size() == 0 || a.size() > maxKeptAnswer {
+		return
+	}
+	d.at(d.next - 1).answer = a
+	for d.kept += a.size(); d.kept > maxKeptAnswers; d.keptOld++ {
+		d.dropAnswer(d.keptOld)
+	}
+}
+
+func (d *dedupe) dropAnswer(n int64) {
+	e := d.at(n)
+	d.kept -= e.answer.size()
+	e.answer = keptAnswer{}
+}
+
+func (d *dedupe) at(n int64) *doneRequest { return &d.ring[n%int64(len(d.ring))] }
 
 func (d *dedupe) dropOld(now time.Time) {
-	for d.old < d.next && now.Sub(d.ring[d.old%int64(len(d.ring))].at) > d.age {
+	for d.old < d.next && now.Sub(d.at(d.old).at) > d.age {
 		d.dropOldest()
 	}
 }
 
-// dropOldest forgets the oldest entry, unless its id was forgotten and seen again since.
+// dropOldest forgets the oldest entry, unless its id is that of a newer one too.
 func (d *dedupe) dropOldest() {
-	e := &d.ring[d.old%int64(len(d.ring))]
-	if d.seen[e.id] == d.old {
-		delete(d.seen, e.id)
+	d.dropAnswer(d.old)
+	if e := d.at(d.old); d.done[e.id] == d.old {
+		delete(d.done, e.id)
 	}
-	*e = seenID{}
+	*d.at(d.old) = doneRequest{}
 	d.old++
+	d.keptOld = max(d.keptOld, d.old)
 }

@@ -4,105 +4,55 @@ package messaging
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"reflect"
-	"runtime/debug"
-	"strings"
+	"errors"
 )
 
-// dispatcher finds the method of a request among endpoints and runs it. It is upstream's
+// dispatcher finds the method of a request among endpoints. It is upstream's
 // oslo_messaging/rpc/dispatcher.py, RPCDispatcher.
-type dispatcher struct {
-	endpoints []*Endpoint
-	logger    *slog.Logger
-}
+type dispatcher struct{ endpoints []*Endpoint }
 
-// find returns the handler: the first endpoint, in order, that accepts namespace and version
+// find returns the method: the first endpoint, in order, that accepts namespace and version
 // and has the method wins. What is not found is UnsupportedVersion when no endpoint accepts
 // the namespace and version, NoSuchMethod otherwise.
-func (d *dispatcher) find(r request) (handler, error) {
-	text := r.version
-	if text == "" {
-		text = defaultVersion
+func (d *dispatcher) find(method, namespace, ver string) (*exposed, error) {
+	if ver == "" {
+		ver = defaultVersion
 	}
-	v, err := parseVersion(text)
+	v, err := parseVersion(ver)
 	if err != nil {
-		return nil, unsupportedVersion(text, r.method)
+		return nil, unsupportedVersion(ver, method)
 	}
 	compatible := false
 	for _, e := range d.endpoints {
-		if !e.accepts(r.namespace, v) {
+		if !e.accepts(namespace, v) {
 			continue
 		}
 		compatible = true
-		if h := e.find(r.method); h != nil {
-			return h, nil
+		if x := e.find(method); x != nil {
+			return x, nil
 		}
 	}
 	if compatible {
-		return nil, noSuchMethod(r.method)
+		return nil, noSuchMethod(method)
 	}
-	return nil, unsupportedVersion(text, r.method)
+	return nil, unsupportedVersion(ver, method)
 }
 
-// run runs a handler and turns a panic into an error.
-func (d *dispatcher) run(ctx context.Context, h handler, args []byte) (result any, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			result, err = nil, &panicError{value: v, stack: debug.Stack()}
-		}
-	}()
-	return h(ctx, args)
-}
+// errForeignRequest answers what middleware made up.
+var errForeignRequest = errors.New("middleware passed on a request that is not the one received, nor a copy of it")
 
-// panicError is a handler's panic. It is reported under the type of its value when that is an
-// error, without the stack: the stack is the server's own.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
-
-func (e *panicError) remote() *RemoteError {
-	r := &RemoteError{Module: "runtime", Class: "Panic", Message: e.Error()}
-	if err, ok := e.value.(error); ok && reflect.TypeOf(err) != nil {
-		r.Module, r.Class = typeName(err)
-	}
-	return r
-}
-
-// log records how a request ended badly, as loudly as it deserves.
-func (d *dispatcher) log(ctx context.Context, r request, call bool, err error) {
-	attrs := []slog.Attr{slog.String("method", r.method), slog.Bool("call", call), slog.Any("error", err)}
-	level, text := slog.LevelError, "handler failed"
-	if p, ok := err.(*panicError); ok { //nolint:errorlint // only what we made ourselves, unwrapped, is a panic
-		d.logger.LogAttrs(ctx, level, "handler panicked", append(attrs, slog.String("stack", string(p.stack)))...)
-		return
-	}
+// runMethod is the innermost [ServerHandler]: it runs the method, or tells why there is none.
+func runMethod(ctx context.Context, r *ServerRequest) (result any, err error) {
+	d := r.d
 	switch {
-	case isExpected(err):
-		level = slog.LevelDebug
-	case call:
-		level = slog.LevelWarn // the caller is told
+	case d == nil:
+		return nil, errForeignRequest
+	case d.exposed == nil:
+		return nil, d.refusal
 	}
-	d.logger.LogAttrs(ctx, level, text, attrs...)
-}
-
-// ignoreSuffix ends the names of methods that clients try without knowing whether they exist
-// (oslo_messaging/rpc/server.py).
-const ignoreSuffix = "_ignore_errors"
-
-// logNotFound records a request that no method was found for. Unknown and private look the
-// same to the caller and differ here.
-func (d *dispatcher) logNotFound(ctx context.Context, r request, err error) {
-	level := slog.LevelWarn
-	if strings.HasSuffix(r.method, ignoreSuffix) {
-		level = slog.LevelDebug
-	}
-	d.logger.LogAttrs(ctx, level, "request refused",
-		slog.String("method", truncate(r.method, maxShownMethod)), slog.String("namespace", truncate(r.namespace, maxShownMethod)),
-		slog.String("version", truncate(r.version, maxShownMethod)),
-		slog.Bool("private", strings.HasPrefix(r.method, "_")), slog.Any("error", err))
+	defer d.count(&err) // after the panic became an error; a goroutine that ends is counted there too
+	defer recoverPanic(&result, &err)
+	err = errGone
+	result, err = d.exposed.run(ctx, r)
+	return result, d.exposed.mark(err)
 }

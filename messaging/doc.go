@@ -34,6 +34,8 @@
 // A request is run at most once. It is acknowledged to the broker before it is run, nothing is
 // sent twice on the way there, and what a broker delivers twice is dropped by its unique id. A
 // caller whose server died learns that by its deadline, and cannot know whether the method ran.
+// Where a method may run more than once, [Repeatable] lets the client send a request again whose
+// fate is unknown, and [AckAfterHandler] lets another server have what a dead one had begun.
 // A reply is sent until it has arrived, as long as somebody waits for it: the second copy of
 // one finds no call and is dropped.
 //
@@ -47,6 +49,13 @@
 // *big.Int), 1 and 1.0 are different, and NaN is a value. A field of type any inside a struct
 // is encoding/json's and takes numbers as float64; use json.RawMessage or json.Number where
 // that is not enough.
+//
+// # Around a request
+//
+// Middleware on both sides ([ClientMiddleware], [ServerMiddleware]) sees each request and its
+// result; tracing and metrics are packages of their own made of it, messagingotel and
+// messagingprom. A [Serializer] turns an application's types, and its own request context, into
+// JSON and back. [NewLogHandler] shows in every log record which request it belongs to.
 //
 // # Goroutines
 //

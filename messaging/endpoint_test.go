@@ -48,7 +48,7 @@ func TestEndpointSelection(t *testing.T) {
 		{request{method: "both", namespace: "other"}, "!UnsupportedVersion"},
 	}
 	for _, tt := range tests {
-		h, err := d.find(tt.r)
+		x, err := d.find(tt.r.method, tt.r.namespace, tt.r.version)
 		if err != nil {
 			if got := "!" + err.(*RemoteError).Class; got != tt.want {
 				t.Errorf("%+v: %s, want %s", tt.r, got, tt.want)
@@ -58,11 +58,12 @@ func TestEndpointSelection(t *testing.T) {
 		if len(tt.r.args) == 0 {
 			tt.r.args = []byte("{}")
 		}
-		if got, err := d.run(t.Context(), h, tt.r.args); err != nil || got != tt.want {
+		req := &ServerRequest{RequestInfo: RequestInfo{Method: tt.r.method}, Args: tt.r.args, d: &dispatch{exposed: x}}
+		if got, err := runMethod(t.Context(), req); err != nil || got != tt.want {
 			t.Errorf("%+v: %v %v, want %s", tt.r, got, err, tt.want)
 		}
 	}
-	if h, err := (&dispatcher{}).find(request{method: "m"}); h != nil || !errors.Is(err, ErrUnsupportedVersion) {
+	if x, err := (&dispatcher{}).find("m", "", ""); x != nil || !errors.Is(err, ErrUnsupportedVersion) {
 		t.Errorf("no endpoints: %v", err)
 	}
 }

@@ -31,6 +31,7 @@ const (
 	CodeConfig        Code = "config"
 	CodeUnsupported   Code = "unsupported"
 	CodeEncoding      Code = "encoding"
+	CodePanic         Code = "panic"
 	CodeInternal      Code = "internal"
 )
 
@@ -56,7 +57,8 @@ var (
 	// ErrRefused: the broker is there and does not allow this operation.
 	ErrRefused error = sentinel{CodeRefused, "refused by the broker"}
 	// ErrInDoubt: a message may or may not have reached the broker. Sending it again can
-	// make it arrive twice.
+	// make it arrive twice. A call in doubt waits for its answer all the same: when its time
+	// has run out, its error is ErrInDoubt, and ErrNoReply and context.DeadlineExceeded too.
 	ErrInDoubt error = sentinel{CodeInDoubt, "outcome unknown"}
 	// ErrClosed: the transport is closed.
 	ErrClosed error = sentinel{CodeClosed, "transport closed"}
@@ -72,6 +74,9 @@ var (
 	// ErrEncoding: a value cannot be encoded, or what was received does not fit the value
 	// that was to take it.
 	ErrEncoding error = sentinel{CodeEncoding, "encoding failed"}
+	// ErrPanic: a handler, or server middleware, panicked. Server middleware sees it; a caller gets
+	// a *RemoteError.
+	ErrPanic error = sentinel{CodePanic, "panic"}
 	// ErrInternal: the driver or the broker failed in a way that fits nothing above.
 	ErrInternal error = sentinel{CodeInternal, "internal failure"}
 )
@@ -146,18 +151,27 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is matches the sentinel of the error's code, and context.DeadlineExceeded when time ran out.
 func (e *Error) Is(target error) bool {
 	if s, ok := target.(sentinel); ok {
-		return s.code == e.Code
+		return s.code == e.Code || s.code == CodeNoReply && e.unanswered()
 	}
 	return target == context.DeadlineExceeded && e.Code.outOfTime()
 }
 
-// CodeOf returns the code of the first [Error] in err's tree, or "" when there is none.
+// unanswered reports whether e is that of a call in doubt that nobody answered in time.
+func (e *Error) unanswered() bool {
+	return e.Code == CodeInDoubt && (e.Err == context.DeadlineExceeded || e.Err == errMonitor)
+}
+
+// CodeOf returns the code of the first [Error] or sentinel in err's tree, CodePanic for a panic,
+// and "" when there is none.
 func CodeOf(err error) Code {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	if s, ok := errors.AsType[sentinel](err); ok {
 		return s.code
+	}
+	if errors.Is(err, ErrPanic) {
+		return CodePanic
 	}
 	return ""
 }

@@ -17,7 +17,7 @@ import (
 type handlerContext struct {
 	context.Context // of all handlers of the server
 	rc              *requestContext
-	info            RequestInfo
+	request         ServerRequest
 	deadline        time.Time // zero for none
 
 	mu     sync.Mutex         // guards the rest
@@ -26,12 +26,20 @@ type handlerContext struct {
 	final  error              // set by end, when there was no timed
 }
 
-// RequestInfo tells a handler what it is handling.
+// RequestInfo tells a handler, and server middleware, what it is handling.
 type RequestInfo struct {
 	Method    string
 	Namespace string
 	Version   string // as sent; empty when the client sent none
 	Call      bool   // false for a cast, whose result nobody waits for
+	// Found says that an endpoint has the method. It is always so in a handler.
+	Found bool
+	// MessageID is the message's unique id; empty when its sender gave none.
+	MessageID string
+	// Target is the server's own: exchange, topic and server.
+	Target Target
+	// Redelivered is the broker's hint that it may have delivered the request before.
+	Redelivered bool
 }
 
 type requestInfoKey struct{}
@@ -114,7 +122,7 @@ func (c *handlerContext) Value(key any) any {
 		}
 		return c.rc
 	case requestInfoKey:
-		return &c.info
+		return &c.request.RequestInfo
 	}
 	c.mu.Lock()
 	inner := c.timed

@@ -100,6 +100,13 @@ func (s *scratch) standard(v any) error {
 	return nil
 }
 
+// isPlain reports whether v is made of what the dialect of Python writes, at any depth.
+func (s *scratch) isPlain(v any) bool {
+	text, err := pyjson.Append(s.text[:0], v)
+	s.text = text[:0]
+	return err == nil
+}
+
 // encode returns the text of v in memory of its own.
 func (c *codec) encode(v any) ([]byte, error) {
 	s := c.get()

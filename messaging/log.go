@@ -22,7 +22,12 @@ const maxLogged = 2 << 10
 // Redacted returns v for logging: as JSON text, with the values of keys such as password,
 // token or secret replaced by "***" at any depth, and cut after 2 KiB. The work is done when a
 // handler wants the text: a record that is not logged costs nothing. A json.RawMessage or a
-// []byte is taken as JSON; what is not JSON is described by its length alone.
+// []byte is taken as JSON; what is not JSON is described by its type alone.
+//
+// Also found are secrets in JSON text inside a string, in a list of two whose first is such a
+// key, and under "value" in an object whose "key" or "name" is one. A secret in any other text,
+// such as an error message, or under a key that does not tell, is not recognised: log values that
+// you know, rather than all that you got.
 //
 //	logger.Debug("request", "args", messaging.Redacted(args))
 func Redacted(v any) slog.LogValuer { return redacted{v} }
@@ -79,14 +84,28 @@ func (w *redactor) value(v any, depth int) {
 	case []any:
 		w.list(v, depth)
 	case string:
-		// A character may take 6 bytes, never less than one: what is beyond is cut anyway.
-		w.text = pyjson.AppendString(w.text, truncate(v, maxLogged+1))
+		w.string(v, depth)
 	default:
 		w.scalar(v, depth)
 	}
 }
 
+// string writes a text. When it is the text of a JSON object or list, as an envelope or a
+// stringified body is, it is looked into.
+func (w *redactor) string(s string, depth int) {
+	if strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[") {
+		if v, err := pyjson.Decode([]byte(s)); err == nil {
+			inner := redactor{}
+			inner.value(v, depth+1)
+			s = string(inner.text)
+		}
+	}
+	// A character may take 6 bytes, never less than one: what is beyond is cut anyway.
+	w.text = pyjson.AppendString(w.text, truncate(s, maxLogged+1))
+}
+
 func (w *redactor) object(object map[string]any, depth int) {
+	named := isSecretName(object["key"]) || isSecretName(object["name"])
 	w.text = append(w.text, '{')
 	for i, key := range slices.Sorted(maps.Keys(object)) {
 		if w.full() {
@@ -97,8 +116,8 @@ func (w *redactor) object(object map[string]any, depth int) {
 		}
 		w.text = pyjson.AppendString(w.text, key)
 		w.text = append(w.text, ": "...)
-		if isSecretKey(key) {
-			w.text = append(w.text, `"`+maskedText+`"`...)
+		if isSecretKey(key) || named && key == "value" {
+			w.mask()
 			continue
 		}
 		w.value(object[key], depth+1)
@@ -115,10 +134,16 @@ func (w *redactor) list(list []any, depth int) {
 		if i > 0 {
 			w.text = append(w.text, ", "...)
 		}
+		if i == 1 && len(list) == 2 && isSecretName(list[0]) {
+			w.mask()
+			continue
+		}
 		w.value(v, depth+1)
 	}
 	w.text = append(w.text, ']')
 }
+
+func (w *redactor) mask() { w.text = append(w.text, `"`+maskedText+`"`...) }
 
 // scalar writes what is neither text nor holds anything, and whatever else stands in an
 // untyped map after a turn through JSON.
@@ -133,6 +158,12 @@ func (w *redactor) scalar(v any, depth int) {
 		return
 	}
 	w.value(plain, depth+1)
+}
+
+// isSecretName reports whether a value is the name of a secret.
+func isSecretName(v any) bool {
+	name, ok := v.(string)
+	return ok && isSecretKey(name)
 }
 
 // isSecretKey reports whether a key names a secret. Case, "-" and "_" do not matter.

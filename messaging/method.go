@@ -33,14 +33,15 @@ func (m Method[A, R]) Cast(ctx context.Context, c *RPCClient, args A) error {
 }
 
 // Handle registers fn for the method. A request with an argument that A has no field for is
-// answered with a TypeError, as a Python server answers it; an argument that is missing leaves
-// its field zero. Handle panics where TryHandle fails: it is a mistake in the program.
-func (m Method[A, R]) Handle(ep *Endpoint, fn func(ctx context.Context, args A) (R, error)) {
-	must(m.TryHandle(ep, fn))
+// answered with a TypeError, as a Python server answers it, unless the server has a [Serializer]
+// of its own; an argument that is missing leaves its field zero. Handle panics where TryHandle
+// fails: it is a mistake in the program.
+func (m Method[A, R]) Handle(ep *Endpoint, fn func(ctx context.Context, args A) (R, error), opts ...HandlerOption) {
+	must(m.TryHandle(ep, fn, opts...))
 }
 
 // TryHandle is Handle with an error: ErrConfig when the name is empty, is not UTF-8, begins
 // with an underscore or is taken, or when Since is not within the endpoint's version.
-func (m Method[A, R]) TryHandle(ep *Endpoint, fn func(ctx context.Context, args A) (R, error)) error {
-	return registerTyped(ep, m.Name, m.Since, fn)
+func (m Method[A, R]) TryHandle(ep *Endpoint, fn func(ctx context.Context, args A) (R, error), opts ...HandlerOption) error {
+	return registerTyped(ep, m.Name, m.Since, fn, opts)
 }

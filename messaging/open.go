@@ -27,12 +27,35 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Transport, error)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := h.inner.Open(ctx, host.OpenRequest{Config: u.config(o), Class: isolationClass(o)})
+	states := newStates(o.OnState)
+	conn, err := h.inner.Open(ctx, host.OpenRequest{Config: u.config(o, states), Class: isolationClass(o)})
 	if err != nil {
 		return nil, operation{verb: "open " + u.Driver}.wrap(err)
 	}
-	t := NewTransport(conn, &o)
+	t := newTransport(conn, o, states)
 	t.url = u
+	return t, nil
+}
+
+// OpenDriver returns a Transport on a driver that lives in this process, without a process of
+// its own: for tests, and for programs that cannot start others. cfg needs what the driver
+// needs; what opts has as well is taken from there. ctx bounds OpenDriver alone.
+func OpenDriver(ctx context.Context, d driver.Driver, cfg driver.Config, opts *Options) (*Transport, error) {
+	o := opts.withDefaults()
+	states := newStates(o.OnState)
+	cfg.AppName, cfg.Logger, cfg.Report = o.AppName, o.Logger, states.report
+	op := operation{verb: "open " + cfg.Driver}
+	info := d.Describe()
+	var err error
+	if cfg.Options, err = driver.ValidateOptions(info.Options, cfg.Options); err != nil {
+		return nil, op.wrap(err)
+	}
+	conn, err := d.Open(ctx, cfg)
+	if err != nil {
+		return nil, op.wrap(err)
+	}
+	t := newTransport(conn, o, states)
+	t.info = &info
 	return t, nil
 }
 
@@ -57,15 +80,11 @@ func isolationClass(o Options) string {
 }
 
 // config is the URL as the driver gets it.
-func (u *URL) config(o Options) driver.Config {
-	report := o.OnState
-	if report == nil {
-		report = func(driver.State) {}
-	}
+func (u *URL) config(o Options, states *states) driver.Config {
 	return driver.Config{
 		Driver: u.Driver, Variant: u.Variant, Hosts: u.Hosts,
 		VirtualHost: u.VirtualHost, HasVirtualHost: u.HasVirtualHost,
-		Options: u.Query, AppName: o.AppName, Logger: o.Logger, Report: report,
+		Options: u.Query, AppName: o.AppName, Logger: o.Logger, Report: states.report,
 	}
 }
 

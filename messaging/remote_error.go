@@ -17,8 +17,8 @@ import (
 //	var ErrNotFound = &messaging.RemoteError{Module: "nova.exception", Class: "InstanceNotFound"}
 //
 // errors.Is(err, ErrNotFound) is then true in the server that returns it and in the client
-// that receives it, because Is compares module and class alone. No list of allowed modules is
-// needed as upstream has it: nothing is ever built from a name.
+// that receives it, because Is compares module and class alone. [RemoteErrors] limits whose
+// failures are believed, and turns them into an application's own types.
 //
 // On the wire it is the object of serialize_remote_exception in upstream's
 // oslo_messaging/_drivers/common.py.
@@ -34,6 +34,9 @@ type RemoteError struct {
 	Kwargs map[string]any
 	// Traceback is the far side's, one entry a line; often empty.
 	Traceback []string
+	// Disallowed says that the module is not among those the client believes; see
+	// [RemoteErrorsOptions]. Such an error matches no sentinel.
+	Disallowed bool
 }
 
 // Error returns module, class and message. The traceback is not part of it.
@@ -52,10 +55,11 @@ func (e *RemoteError) Error() string {
 	}
 }
 
-// Is reports whether target is a *RemoteError of the same module and class.
+// Is reports whether target is a *RemoteError of the same module and class. It is false for a
+// failure that is disallowed.
 func (e *RemoteError) Is(target error) bool {
 	t, ok := target.(*RemoteError)
-	return ok && t.Module == e.Module && t.Class == e.Class
+	return ok && !e.Disallowed && t.Module == e.Module && t.Class == e.Class
 }
 
 // Withf returns a copy of e with a formatted message, for returning a sentinel with a text.
@@ -94,26 +98,6 @@ func typeError(message string) *RemoteError {
 	return &RemoteError{Module: builtinsModule, Class: "TypeError", Message: message}
 }
 
-// Expected marks an error of a handler as nothing to worry about: the server logs it at debug
-// level. The caller sees no difference. It is upstream's expected_exceptions.
-// Expected(nil) is nil.
-func Expected(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &expectedError{err}
-}
-
-type expectedError struct{ err error }
-
-func (e *expectedError) Error() string { return e.err.Error() }
-func (e *expectedError) Unwrap() error { return e.err }
-
-func isExpected(err error) bool {
-	_, ok := errors.AsType[*expectedError](err)
-	return ok
-}
-
 // toRemote returns err as the failure to report. A *RemoteError in the tree lends its type;
 // any other error is reported under its Go type's name and package.
 func toRemote(err error) *RemoteError {
@@ -126,18 +110,27 @@ func toRemote(err error) *RemoteError {
 		return e
 	}
 	if r, ok := errors.AsType[*RemoteError](err); ok {
-		c := *r
-		c.Message = err.Error()
-		return &c
+		return r.saying(err)
+	}
+	if p, ok := errors.AsType[*panicError](err); ok {
+		return p.remote().saying(err)
 	}
 	module, class := typeName(err)
 	return &RemoteError{Module: module, Class: class, Message: err.Error()}
 }
 
-// typeName names the type of err, looking through what only adds text (fmt.Errorf with %w).
+// saying is a copy of e with the text of an error that wraps it.
+func (e *RemoteError) saying(err error) *RemoteError {
+	c := *e
+	c.Message = err.Error()
+	return &c
+}
+
+// typeName names the type of err, looking through what only adds text (fmt.Errorf with %w) and
+// through Expected.
 func typeName(err error) (module, class string) {
 	t := indirect(reflect.TypeOf(err))
-	for t.PkgPath() == "fmt" {
+	for t.PkgPath() == "fmt" || t == reflect.TypeFor[expectedError]() {
 		inner := errors.Unwrap(err)
 		if inner == nil {
 			break

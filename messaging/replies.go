@@ -21,8 +21,6 @@ type replies struct {
 	t    *Transport
 	name string
 
-	late atomic.Uint64 // answers to calls that had given up
-
 	// opening is held, as a lock that gives way to a context, by whoever starts listening.
 	opening chan struct{}
 	opened  atomic.Bool
@@ -61,7 +59,7 @@ func (r *replies) open(ctx context.Context) error {
 	case r.opening <- struct{}{}:
 		defer func() { <-r.opening }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return r.notOpened()
 	}
 	if r.opened.Load() {
 		return nil
@@ -74,6 +72,15 @@ func (r *replies) open(ctx context.Context) error {
 	}
 	r.start(l)
 	return nil
+}
+
+// notOpened is why a call that waited for another one to start listening was not sent: what
+// keeps the driver from its broker, if it has said so.
+func (r *replies) notOpened() error {
+	if state := r.t.states.now(); state.Phase != PhaseReady && state.Err != nil {
+		return state.Err
+	}
+	return driver.Errorf(driver.ReasonNotConnected, "the driver has not begun to receive replies in time")
 }
 
 // start begins to poll l. Its goroutine ends when close stops it, or when the listener breaks
@@ -151,7 +158,7 @@ func (r *replies) deliver(ctx context.Context, d *driver.Delivery) {
 		p.outcome <- outcome{delivery: d}
 		return
 	}
-	r.late.Add(1)
+	r.t.counters.lateReplies.Add(1)
 	r.t.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "reply dropped: no call waits for it",
 		slog.String("kind", d.Kind.String()), slog.String("call_id", d.CallID))
 }
@@ -189,6 +196,13 @@ func (r *replies) add(p *pending) error {
 	}
 	r.waiting[p.msg.CallID] = p
 	return nil
+}
+
+// waitingNow is how many calls wait.
+func (r *replies) waitingNow() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting)
 }
 
 // take removes a call and returns it; nil when it is not there. Whoever takes a call decides

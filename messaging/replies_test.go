@@ -5,10 +5,13 @@ package messaging
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -129,7 +132,37 @@ func TestManyConcurrentCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r.waitingCalls() != 0 || r.replies.late.Load() != 0 {
-		t.Errorf("%d calls still wait, %d replies were late", r.waitingCalls(), r.replies.late.Load())
+	if r.waitingCalls() != 0 || r.counters.lateReplies.Load() != 0 {
+		t.Errorf("%d calls still wait, %d replies were late", r.waitingCalls(), r.counters.lateReplies.Load())
+	}
+}
+
+// Of many first calls one listens and the others wait for it. None of them was sent, and all
+// say so.
+func TestCallsThatWaitedForListening(t *testing.T) {
+	refused := driver.Errorf(driver.ReasonNotConnected, "h:5672 refuses connections")
+	for _, said := range []error{nil, refused} {
+		t.Run(fmt.Sprint(said), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil, func(f *faults) {
+					f.onListen = func(driver.Source) error {
+						time.Sleep(2 * time.Second) // of the bubble's time: longer than the calls wait
+						return refused
+					}
+				})
+				r.states.report(driver.State{Phase: driver.Connecting, Err: said})
+				c := NewRPCClient(r.Transport, Target{Topic: "t"}, &RPCClientOptions{Timeout: time.Second})
+				var wg sync.WaitGroup
+				for range 16 {
+					wg.Go(func() {
+						err := c.Call(t.Context(), "m", nil, nil)
+						if !errors.Is(err, ErrUnavailable) || said != nil && !strings.Contains(err.Error(), "refuses connections") {
+							t.Errorf("%v", err)
+						}
+					})
+				}
+				wg.Wait()
+			})
+		})
 	}
 }

@@ -4,6 +4,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 
@@ -79,4 +80,18 @@ func receivedContext(raw []byte) (*requestContext, error) {
 		return nil, errNotObject
 	}
 	return &requestContext{values: values, encode: func() ([]byte, error) { return raw, nil }}, nil
+}
+
+// errNilContext is what a serializer that returns neither context nor error is taken for.
+var errNilContext = errors.New("the serializer returned no context")
+
+// unmarshalContextWith lets the application's serializer derive a context from that of a
+// handler. Its panic is an error.
+func unmarshalContextWith(c *handlerContext, s Serializer) (ctx context.Context, err error) {
+	defer recovered(&err)
+	rc, _ := RequestContextFrom(c)
+	if ctx, err = s.UnmarshalContext(c, rc); err == nil && ctx == nil {
+		err = errNilContext
+	}
+	return ctx, err
 }

@@ -179,7 +179,7 @@ func (r *rig) callRaw(t *testing.T, p *pending, m driver.Message) error {
 	if out.err != nil {
 		t.Fatal(out.err)
 	}
-	return answer(operation{}, out.delivery, nil)
+	return NewRPCClient(r.Transport, Target{}, nil).answer(t.Context(), &outgoing{}, out.delivery)
 }
 
 func TestCastAndFanout(t *testing.T) {

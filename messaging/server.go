@@ -5,76 +5,34 @@ package messaging
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
 
-// Defaults of [RPCServerOptions].
-const (
-	DefaultConcurrency     = 64
-	DefaultShutdownTimeout = 30 * time.Second
-)
-
 // cancelGrace is how long handlers whose contexts were cancelled, and their replies, get
 // before the server ends without them.
 const cancelGrace = 5 * time.Second
 
-// RPCServerOptions are the settings of an [RPCServer]. Nil, and every zero field, mean the
-// default.
-type RPCServerOptions struct {
-	// Concurrency is how many requests are handled at once, and how many the broker is asked
-	// for: there is no queue behind it. 1 handles one after another. Default: 64.
-	Concurrency int
-	// ShutdownTimeout bounds the wait for handlers when the context of Serve ends. Shutdown
-	// is bounded by its own context instead. Default: 30 seconds.
-	ShutdownTimeout time.Duration
-	// DedupeSize and DedupeAge bound the window in which a repeated message is recognised and
-	// dropped. Defaults: 4096 messages, 10 minutes.
-	DedupeSize int
-	DedupeAge  time.Duration
-	// Logger replaces the transport's.
-	Logger *slog.Logger
-}
-
-func (o *RPCServerOptions) withDefaults(t *Transport) RPCServerOptions {
-	var c RPCServerOptions
-	if o != nil {
-		c = *o
-	}
-	if c.Concurrency <= 0 {
-		c.Concurrency = DefaultConcurrency
-	}
-	if c.ShutdownTimeout <= 0 {
-		c.ShutdownTimeout = DefaultShutdownTimeout
-	}
-	if c.DedupeSize <= 0 {
-		c.DedupeSize = defaultDedupeSize
-	}
-	if c.DedupeAge <= 0 {
-		c.DedupeAge = defaultDedupeAge
-	}
-	if c.Logger == nil {
-		c.Logger = t.opts.Logger
-	}
-	return c
-}
-
 // RPCServer receives the requests of a target and runs them on endpoints. It serves once: make
 // another to serve again.
 //
-// A request is acknowledged to the broker before it is handled, as upstream does it
-// (oslo_messaging/_drivers/amqpdriver.py, RpcAMQPListener): it is run at most once, and when
-// the server dies with it, its caller learns that by its deadline. What was received is
-// answered, also during a shutdown. A handler's context ends when the caller's time is over,
-// where the wire tells it, and when the handler returns; that a caller gave up, it is not told.
+// A request is acknowledged to the broker before it is handled, unless [AckAfterHandler] is
+// set: it is run at most once, and when the server dies with it, its caller learns that by its
+// deadline. What was received is answered, also during a shutdown. A handler's context ends when
+// the caller's time is over, where the wire tells it, and when the handler returns; that a caller
+// gave up, it is not told. A request whose time is over before its handler begins is not run.
 type RPCServer struct {
 	t          *Transport
 	target     Target
+	self       Target // target with its exchange
 	opts       RPCServerOptions
 	dispatcher dispatcher
+	log        requestLog
+	chain      ServerHandler // all middleware around the method
+	counters   serverCounters
 
 	ready    chan struct{} // closed once requests are received
 	stopping chan struct{} // closed by the first Shutdown
@@ -99,17 +57,35 @@ const (
 // endpoints. It does no I/O and never fails: what is wrong is the error of Serve. When several
 // endpoints accept a request, the first in order that has the method gets it.
 func NewRPCServer(t *Transport, target Target, opts *RPCServerOptions, endpoints ...*Endpoint) *RPCServer {
-	o := opts.withDefaults(t)
-	return &RPCServer{
-		t:          t,
-		target:     target,
-		opts:       o,
-		dispatcher: dispatcher{endpoints: endpoints, logger: o.Logger},
-		ready:      make(chan struct{}),
-		stopping:   make(chan struct{}),
-		done:       make(chan struct{}),
-		cancel:     make(chan struct{}),
+	s := &RPCServer{
+		t:        t,
+		target:   target,
+		self:     target,
+		opts:     opts.withDefaults(t),
+		ready:    make(chan struct{}),
+		stopping: make(chan struct{}),
+		done:     make(chan struct{}),
+		cancel:   make(chan struct{}),
 	}
+	s.self.Exchange = target.address(t.opts.DefaultExchange).Exchange
+	s.dispatcher.endpoints = slices.Clone(endpoints)
+	if s.opts.Ping {
+		s.dispatcher.endpoints = append(s.dispatcher.endpoints, pingEndpoint())
+	}
+	s.log = requestLog{s.opts.Logger}
+	s.chain = s.makeChain()
+	return s
+}
+
+// makeChain puts the middleware around the method. The log of failures is the outermost, so
+// that it sees what is answered.
+func (s *RPCServer) makeChain() ServerHandler {
+	all := []ServerMiddleware{s.log.middleware}
+	own := slices.Concat(s.t.opts.ServerMiddleware, s.opts.Middleware)
+	if len(own) > 0 {
+		all = append(all, recoverPanics) // of the middleware; the method's are recovered in runMethod
+	}
+	return chainServer(runMethod, append(all, own...)...)
 }
 
 // Ready returns a channel that is closed once the server receives requests: what is sent from
@@ -145,11 +121,12 @@ func (s *RPCServer) Serve(ctx context.Context) error {
 	}()
 	defer func() { stopPolling(); <-watched }()
 	l, err := s.t.conn.Listen(polling, driver.Source{
-		Kind: driver.SourceServer, Settle: driver.SettleOnPoll, Target: s.target.address(s.t.opts.DefaultExchange),
+		Kind: driver.SourceServer, Settle: s.opts.Ack.settle(), Target: s.t.source(s.target),
 	})
 	if err != nil {
 		return s.whyStopped(ctx, op, err)
 	}
+	s.t.warnUnscoped(ctx, s.target)
 	close(s.ready)
 	err = newServing(ctx, s, l).run(polling)
 	return s.whyStopped(ctx, op, err)
@@ -180,7 +157,15 @@ func (s *RPCServer) check(op operation) error {
 	if err := s.target.validate(roleServer); err != nil {
 		return err
 	}
-	return s.t.requires(driver.CapRPC, "remote procedure calls", op)
+	if err := s.t.requires(driver.CapRPC, "remote procedure calls", op); err != nil {
+		return err
+	}
+	if s.opts.Ack == AckAfterHandler {
+		if err := s.t.requires(driver.CapRequeue, "acknowledging a request after its handler", op); err != nil {
+			return err
+		}
+	}
+	return s.t.checkScope(s.target, op)
 }
 
 // watch ends polling when the server or its transport is told to stop.

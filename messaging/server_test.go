@@ -181,7 +181,7 @@ func TestAdmission(t *testing.T) {
 		}
 	}
 	log := strings.Join(r.log.all(), "")
-	for _, want := range []string{"received before", "time ran out", "kind=reply", "kind=notification"} {
+	for _, want := range []string{"received before", "time is over", "kind=reply", "kind=notification"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("%q is not in the log: %s", want, log)
 		}

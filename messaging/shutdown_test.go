@@ -274,3 +274,205 @@ func TestCloseWhileOpeningReplies(t *testing.T) {
 		t.Error("the call still waits")
 	}
 }
+
+// The life of a server in every order, after the locking suite of upstream's
+// oslo_messaging/tests/rpc/test_server.py (TestServerLocking); the names in brackets are its
+// tests. Serve is start, Shutdown is stop and wait.
+func TestLifecycle(t *testing.T) {
+	type server struct {
+		*stage
+		began   chan string
+		release chan struct{}
+	}
+	newServer := func(t *testing.T) *server {
+		s := &server{began: make(chan string, 8), release: make(chan struct{})}
+		s.stage = newStage(t, nil, afterEndpoint(s.began, s.release))
+		return s
+	}
+	shutdown := func(s *server) <-chan error {
+		done := make(chan error, 1)
+		go func() { done <- s.server.Shutdown(context.Background()) }()
+		return done
+	}
+	tests := []struct {
+		name string
+		run  func(t *testing.T)
+	}{
+		{"start, stop, wait [test_start_stop_wait]", func(t *testing.T) {
+			s := newServer(t)
+			if err := <-shutdown(s); err != nil || !errors.Is(<-s.served, ErrServerClosed) || !s.closed {
+				t.Errorf("Shutdown: %v, closed %v", err, s.closed)
+			}
+			s.served <- nil
+		}},
+		{"stop before start [test_reversed_order]", func(t *testing.T) {
+			r := newRig(t, nil)
+			s := NewRPCServer(r.Transport, computeTarget, nil)
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := s.Serve(t.Context()); !errors.Is(err, ErrServerClosed) || r.faults.listens.Load() != 0 {
+				t.Error(err)
+			}
+		}},
+		{"many start at once, one runs [test_wait_for_running_task]", func(t *testing.T) {
+			r := newRig(t, nil)
+			s := NewRPCServer(r.Transport, computeTarget, nil)
+			results := make(chan error, 8)
+			for range cap(results) {
+				go func() { results <- s.Serve(context.Background()) }()
+			}
+			for range cap(results) - 1 {
+				if err := <-results; !errors.Is(err, ErrConfig) {
+					t.Error(err)
+				}
+			}
+			<-s.Ready()
+			if err := s.Shutdown(t.Context()); err != nil || !errors.Is(<-results, ErrServerClosed) || r.faults.listens.Load() != 1 {
+				t.Errorf("%v, %d listeners", err, r.faults.listens.Load())
+			}
+		}},
+		{"start again while it runs", func(t *testing.T) {
+			s := newServer(t)
+			if err := s.server.Serve(t.Context()); !errors.Is(err, ErrConfig) || isClosed(s.server.done) {
+				t.Error(err)
+			}
+		}},
+		{"stop and wait twice [test_start_stop_wait_stop_wait]", func(t *testing.T) {
+			s := newServer(t)
+			for range 3 {
+				if err := <-shutdown(s); err != nil {
+					t.Error(err)
+				}
+			}
+		}},
+		{"many stop at once", func(t *testing.T) {
+			s := newServer(t)
+			s.deliver(callOf("a", "wait", "{}"))
+			<-s.began
+			all := []<-chan error{shutdown(s), shutdown(s), shutdown(s)}
+			synctest.Wait()
+			for _, done := range all {
+				if len(done) != 0 {
+					t.Error("Shutdown did not wait for the handler")
+				}
+			}
+			close(s.release)
+			for _, done := range all {
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}
+			if s.reply(t, "a") != `"done"` {
+				t.Error(s.replies())
+			}
+		}},
+		{"a second round takes a new server [test_state_wrapping]", func(t *testing.T) {
+			r := newRig(t, nil)
+			for range 3 {
+				s := NewRPCServer(r.Transport, computeTarget, nil, echoEndpoint())
+				served := make(chan error, 1)
+				go func() { served <- s.Serve(context.Background()) }()
+				<-s.Ready()
+				if err := NewRPCClient(r.Transport, Target{Topic: "compute"}, nil).Call(t.Context(), "echo", nil, nil); err != nil {
+					t.Error(err)
+				}
+				if err := s.Shutdown(t.Context()); err != nil || !errors.Is(<-served, ErrServerClosed) || !errors.Is(s.Serve(t.Context()), ErrServerClosed) {
+					t.Error(err)
+				}
+			}
+		}},
+		{"time runs out while waiting [test_timeout_wait]", func(t *testing.T) {
+			s := newServer(t)
+			s.deliver(callOf("a", "wait", "{}"))
+			<-s.began
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := s.server.Shutdown(ctx); err != context.DeadlineExceeded {
+				t.Error(err)
+			}
+			if got := s.reply(t, "a"); !strings.HasSuffix(got, "cut off: context canceled") {
+				t.Errorf("replied %s", got)
+			}
+		}},
+		{"time runs out for one of two who wait [test_timeout_running]", func(t *testing.T) {
+			s := newServer(t)
+			s.deliver(callOf("a", "wait", "{}"))
+			<-s.began
+			patient := shutdown(s)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := s.server.Shutdown(ctx); err != context.DeadlineExceeded {
+				t.Error(err)
+			}
+			if err := <-patient; err != nil { // the handler was cancelled, so that it ended
+				t.Error(err)
+			}
+		}},
+		{"a context that has ended", func(t *testing.T) {
+			s := newServer(t)
+			s.deliver(callOf("a", "wait", "{}"))
+			<-s.began
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := s.server.Shutdown(ctx); err != context.Canceled {
+				t.Error(err)
+			}
+		}},
+		{"from a handler, without waiting", func(t *testing.T) {
+			r := newRig(t, nil)
+			ep := NewEndpoint(nil)
+			var s *RPCServer
+			done := make(chan error, 1)
+			ep.HandleFunc("quit", func(context.Context, map[string]any) (any, error) {
+				go func() { done <- s.Shutdown(context.Background()) }()
+				return "bye", nil
+			})
+			s = NewRPCServer(r.Transport, computeTarget, nil, ep)
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(context.Background()) }()
+			<-s.Ready()
+			var reply string
+			if err := NewRPCClient(r.Transport, Target{Topic: "compute"}, nil).Call(t.Context(), "quit", nil, &reply); err != nil || reply != "bye" {
+				t.Errorf("%q, %v", reply, err)
+			}
+			if err := <-done; err != nil || !errors.Is(<-served, ErrServerClosed) {
+				t.Error(err)
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { synctest.Test(t, tt.run) })
+	}
+}
+
+// The steps of a shutdown: no more is taken, what was taken is handled, its replies are sent,
+// and then the listener is closed.
+func TestShutdownSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, release := make(chan string, 8), make(chan struct{})
+		s := newStage(t, nil, afterEndpoint(began, release))
+		s.deliver(callOf("a", "wait", "{}"))
+		<-began
+		s.mu.Lock()
+		s.rest = []*driver.Delivery{callOf("b", "wait", "{}"), castOf("c", "wait", "{}")}
+		s.mu.Unlock()
+		done := make(chan error, 1)
+		go func() { done <- s.server.Shutdown(t.Context()) }()
+		synctest.Wait()
+		s.mu.Lock()
+		stopped, closed := s.stopped, s.closed
+		s.mu.Unlock()
+		if len(began) != 2 || !stopped || closed || s.server.Stats().Running != 3 {
+			t.Errorf("%d began, stopped %v, closed %v", len(began), stopped, closed)
+		}
+		s.deliver(callOf("never", "wait", "{}"))
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got := s.server.Stats(); got.Handled != 3 || got.Running != 0 || got.Received != 3 || len(s.replies()) != 2 || !s.closed {
+			t.Errorf("%+v, %v", got, s.replies())
+		}
+	})
+}

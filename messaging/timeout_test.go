@@ -83,7 +83,7 @@ func TestLateReplyIsCounted(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if n := r.replies.late.Load(); n != 1 {
+		if n := r.counters.lateReplies.Load(); n != 1 {
 			t.Errorf("%d late replies", n)
 		}
 		if err := c.Call(t.Context(), "quick", nil, nil); err != nil {

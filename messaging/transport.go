@@ -41,9 +41,19 @@ type Options struct {
 	// Isolated gives the transport driver processes of its own, shared with no other
 	// transport of the application.
 	Isolated bool
-	// OnState is told how the driver stands with its broker, at each change. It must not
-	// block, and may be called from any goroutine until Close has returned.
-	OnState func(driver.State)
+	// OnState is told where the transport stands, at each change. It must not block, and may be
+	// called from any goroutine until Close has returned.
+	OnState func(State)
+	// ScopedFanout keeps fanout casts within their exchange, where the driver can: clients and
+	// servers of the transport then meet only those that have it too. It is for Parley on both
+	// sides: upstream's fanout to a topic reaches servers of that topic in every exchange.
+	ScopedFanout bool
+	// RemoteErrors is what clients without their own use. Default: *[RemoteError] for all.
+	RemoteErrors *RemoteErrors
+	// ClientMiddleware and ServerMiddleware are around those of every client and server made on
+	// the transport.
+	ClientMiddleware []ClientMiddleware
+	ServerMiddleware []ServerMiddleware
 }
 
 // withDefaults returns a copy of o with every default filled in.
@@ -79,6 +89,10 @@ type Transport struct {
 	codec   codec
 	replies *replies
 
+	counters transportCounters
+	states   *states
+	unscoped sync.Map // unscopedFanouts that warnUnscoped has logged
+
 	closing chan struct{} // closed when Close is called
 
 	mu sync.Mutex // guards the rest
@@ -91,14 +105,20 @@ type Transport struct {
 	done   chan struct{}
 }
 
-// NewTransport returns a Transport on an open connection of a driver that lives in this
-// process, which is what tests want; applications call Open, which finds and starts drivers.
-// The Transport owns conn from then on. A conn with the method Info() driver.Info lets it
-// refuse early what the driver cannot do.
+// NewTransport returns a Transport on a connection that is open already; applications call
+// [Open], which finds and starts drivers, and tests may want [OpenDriver]. The Transport owns
+// conn from then on. A conn with the method Info() driver.Info lets it refuse early what the
+// driver cannot do.
 func NewTransport(conn driver.Conn, opts *Options) *Transport {
+	o := opts.withDefaults()
+	return newTransport(conn, o, newStates(o.OnState))
+}
+
+func newTransport(conn driver.Conn, opts Options, states *states) *Transport {
 	t := &Transport{
 		conn:    conn,
-		opts:    opts.withDefaults(),
+		opts:    opts,
+		states:  states,
 		closing: make(chan struct{}),
 		idle:    make(chan struct{}),
 		done:    make(chan struct{}),
@@ -156,6 +176,7 @@ func (t *Transport) Close(ctx context.Context) error {
 	}
 	t.replies.close(ctx)
 	t.result = operation{verb: "close"}.wrap(t.conn.Close(ctx))
+	t.states.end()
 	return t.result
 }
 

@@ -12,7 +12,6 @@ import (
 	"math"
 	"math/big"
 	"reflect"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,101 +52,6 @@ func TestNewest(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("newest(%q, %q) = %q, %v", tt.target, tt.since, got, err)
-		}
-	}
-}
-
-// The table of preconditions, row by row and field by field.
-func TestTargetTable(t *testing.T) {
-	full := Target{Exchange: "e", Topic: "t", Namespace: "n", Version: "1.0", Server: "s"}
-	rows := []struct {
-		role role
-		ok   Target // every field that is allowed
-		need []string
-		ban  []string
-	}{
-		{roleServer, Target{Exchange: "e", Topic: "t", Server: "s"}, []string{"topic", "server"}, []string{"namespace", "version", "fanout"}},
-		{roleCall, full, []string{"topic"}, []string{"fanout"}},
-		{roleCast, full, []string{"topic"}, nil},
-		{roleEndpoint, Target{Namespace: "n", Version: "1.0"}, nil, []string{"exchange", "topic", "server", "fanout"}},
-		{roleNotifier, Target{Exchange: "e", Topic: "t"}, []string{"topic"}, []string{"namespace", "version", "server", "fanout"}},
-		{roleNotificationListener, Target{Exchange: "e", Topic: "t"}, []string{"topic"}, []string{"namespace", "version", "server", "fanout"}},
-	}
-	set := func(t Target, field, value string) Target {
-		switch field {
-		case "exchange":
-			t.Exchange = value
-		case "topic":
-			t.Topic = value
-		case "namespace":
-			t.Namespace = value
-		case "version":
-			t.Version = value
-		case "server":
-			t.Server = value
-		case "fanout":
-			t.Fanout = value != ""
-		}
-		return t
-	}
-	for _, row := range rows {
-		rule := targetRuleOf(row.role)
-		check := func(what string, target Target, words ...string) {
-			t.Helper()
-			err := target.validate(row.role)
-			if len(words) == 0 {
-				if err != nil {
-					t.Errorf("%s, %s: %v", rule.name, what, err)
-				}
-				return
-			}
-			if !errors.Is(err, ErrInvalidTarget) || !strings.Contains(err.Error(), rule.name) {
-				t.Errorf("%s, %s: %v", rule.name, what, err)
-				return
-			}
-			for _, w := range words {
-				if !strings.Contains(err.Error(), w) {
-					t.Errorf("%s, %s: %v does not say %q", rule.name, what, err, w)
-				}
-			}
-			if e := err.(*Error); e.Hint == "" {
-				t.Errorf("%s, %s: no hint", rule.name, what)
-			}
-		}
-		check("all that is allowed", row.ok)
-		for _, f := range row.need {
-			check("without "+f, set(row.ok, f, ""), "needs a "+f)
-		}
-		for _, f := range row.ban {
-			check("with "+f, set(row.ok, f, "1.0"), "has no "+f)
-		}
-		for _, f := range []string{"exchange", "topic", "namespace", "server"} {
-			if !strings.Contains(strings.Join(row.ban, " "), f) {
-				check("NUL in "+f, set(row.ok, f, "a\x00b"), f, "control character")
-				check("bad UTF-8 in "+f, set(row.ok, f, "a\xffb"), f, "UTF-8")
-			}
-		}
-	}
-	// A cast alone may fan out, and then has no server.
-	if err := (Target{Topic: "t", Fanout: true}).validate(roleCast); err != nil {
-		t.Error(err)
-	}
-	for name, target := range map[string]Target{
-		"both server and fanout":  {Topic: "t", Server: "s", Fanout: true},
-		"longer than 200":         {Topic: strings.Repeat("t", 100), Server: strings.Repeat("s", 101)},
-		"longer than 127":         {Topic: "t", Exchange: strings.Repeat("e", 128)},
-		"longer than 255":         {Topic: "t", Namespace: strings.Repeat("n", 256)},
-		"is not a version":        {Topic: "t", Version: "1"},
-		"topic of a cast has a w": {Topic: "a.#"},
-		"server of a cast has a":  {Topic: "a", Server: "*"},
-	} {
-		if err := target.validate(roleCast); !errors.Is(err, ErrInvalidTarget) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	for _, topic := range []string{"a#", "a.b*", strings.Repeat("t", 200), "mit Leerzeichen", "ü"} {
-		if err := (Target{Topic: topic}).validate(roleCall); err != nil {
-			t.Errorf("%q: %v", topic, err)
 		}
 	}
 }
@@ -464,42 +368,6 @@ func TestIDs(t *testing.T) {
 		a, b := newIDs()
 		check(a)
 		check(b)
-	}
-}
-
-func TestDedupe(t *testing.T) {
-	start := time.Now()
-	d := newDedupe(3, time.Minute)
-	add := func(id string, after time.Duration, want bool) {
-		t.Helper()
-		if got := d.add(id, start.Add(after)); got != want {
-			t.Errorf("add %s after %s: %v", id, after, got)
-		}
-	}
-	add("", 0, true)
-	add("", 0, true)
-	add("a", 0, true)
-	add("a", time.Second, false)
-	add("a", 2*time.Minute, true) // too old
-	add("b", 2*time.Minute, true)
-	add("c", 2*time.Minute, true)
-	add("a", 2*time.Minute, false)
-	add("d", 2*time.Minute, true) // pushes a out
-	add("a", 2*time.Minute, true) // pushes b out
-	add("c", 2*time.Minute, false)
-	d.forget("c")
-	add("c", 2*time.Minute, true) // pushes the old c out, which must not take the new one with it
-	add("c", 2*time.Minute, false)
-	d.forget("never seen")
-	for i := range 1000 {
-		add(strconv.Itoa(i), 2*time.Minute, true)
-		if len(d.seen) > 3 {
-			t.Fatalf("the window grew to %d", len(d.seen))
-		}
-	}
-	add("late", time.Hour, true)
-	if len(d.seen) != 1 {
-		t.Errorf("%d ids outlived their time", len(d.seen))
 	}
 }
 

@@ -22,6 +22,7 @@ type request struct {
 	target  targetFlags
 	context string
 	timeout time.Duration
+	retry   int
 }
 
 func (r *request) add(cmd *cobra.Command) {
@@ -29,6 +30,7 @@ func (r *request) add(cmd *cobra.Command) {
 	r.target.add(cmd)
 	cmd.Flags().StringVar(&r.context, "context", "", "request context, a JSON object")
 	addDuration(cmd.Flags(), &r.timeout, "timeout", messaging.DefaultReplyTimeout, "limit for everything, from starting the driver to the end")
+	cmd.Flags().IntVar(&r.retry, "retry", -1, "how often to try again while the broker is not to be had: -1 as long as there is time, 0 never")
 }
 
 // prepared is a request that was checked as far as that goes without a driver.
@@ -121,7 +123,7 @@ func (a *app) call(ctx context.Context, f *callFlags, args []string) error {
 	}
 	defer s.close()
 	client := messaging.NewRPCClient(s.Transport, f.target.target, &messaging.RPCClientOptions{
-		Timeout: f.timeout, Monitor: f.monitor, Mandatory: s.Info().Has(driver.CapMandatory),
+		Timeout: f.timeout, Monitor: f.monitor, Retry: &f.retry, Mandatory: s.Info().Has(driver.CapMandatory),
 	})
 	var reply json.RawMessage
 	if err := client.Call(bounded, p.method, p.args, &reply); err != nil {

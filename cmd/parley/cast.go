@@ -54,7 +54,9 @@ func (a *app) cast(ctx context.Context, f *castFlags, args []string) error {
 		return err
 	}
 	defer s.close()
-	client := messaging.NewRPCClient(s.Transport, f.target.target, &messaging.RPCClientOptions{Timeout: f.timeout, Mandatory: f.mandatory})
+	client := messaging.NewRPCClient(s.Transport, f.target.target, &messaging.RPCClientOptions{
+		Timeout: f.timeout, Retry: &f.retry, Mandatory: f.mandatory,
+	})
 	if err := client.Cast(bounded, p.method, p.args); err != nil {
 		return s.explain(err)
 	}

@@ -37,19 +37,19 @@ func TestTemporary(t *testing.T) {
 // TestExplain: time that ran out without a broker is the broker's fault, and only then.
 func TestExplain(t *testing.T) {
 	late := &messaging.Error{Code: messaging.CodeNoReply, Message: "late"}
-	refused := driver.State{Phase: driver.Connecting, Err: driver.Errorf(driver.ReasonNotConnected, "connection refused")}
+	refused := messaging.State{Phase: messaging.PhaseConnecting, Err: driver.Errorf(driver.ReasonNotConnected, "connection refused")}
 	tests := []struct {
 		name   string
-		states []driver.State
+		states []messaging.State
 		err    error
 		want   int
 	}{
-		{"never there", []driver.State{refused}, late, exitUnavailable},
-		{"there", []driver.State{refused, {Phase: driver.Ready}}, late, exitNoReply},
-		{"lost", []driver.State{{Phase: driver.Ready}, refused}, late, exitNoReply},
+		{"never there", []messaging.State{refused}, late, exitUnavailable},
+		{"there", []messaging.State{refused, {Phase: messaging.PhaseReady}}, late, exitNoReply},
+		{"lost", []messaging.State{{Phase: messaging.PhaseReady}, refused}, late, exitNoReply},
 		{"unknown", nil, late, exitNoReply},
-		{"another error", []driver.State{refused}, &messaging.Error{Code: messaging.CodeConfig}, exitUsage},
-		{"raised", []driver.State{refused}, &messaging.RemoteError{}, exitRemote},
+		{"another error", []messaging.State{refused}, &messaging.Error{Code: messaging.CodeConfig}, exitUsage},
+		{"raised", []messaging.State{refused}, &messaging.RemoteError{}, exitRemote},
 	}
 	for _, test := range tests {
 		s := &session{}

@@ -71,6 +71,9 @@ func exitStatus(err error) int {
 		return exitUsage
 	}
 	if e, ok := errors.AsType[*messaging.Error](err); ok {
+		if e.Code == messaging.CodeInDoubt && e.Is(messaging.ErrNoReply) { // a call that nobody answered
+			return exitNoReply
+		}
 		return exitOfCode(e.Code)
 	}
 	if _, ok := errors.AsType[*messaging.RemoteError](err); ok {

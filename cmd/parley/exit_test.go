@@ -31,6 +31,7 @@ func TestExitStatus(t *testing.T) {
 		{byCode(messaging.CodeUnavailable), 4},
 		{byCode(messaging.CodeRefused), 4},
 		{byCode(messaging.CodeInDoubt), 4},
+		{&messaging.Error{Code: messaging.CodeInDoubt, Err: context.DeadlineExceeded}, 3},
 		{byCode(messaging.CodeClosed), 4},
 		{byCode(messaging.CodeServerClosed), 4},
 		{byCode(messaging.CodeTooLarge), 2},

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/parleymq/parley/messaging"
-	"github.com/parleymq/parley/plugin/driver"
 )
 
 type serveFlags struct {
@@ -107,20 +106,20 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 	// Namespace and version are the endpoint's; the server's target has none.
 	target := messaging.Target{Exchange: f.target.target.Exchange, Topic: f.target.target.Topic, Server: f.target.target.Server}
 	srv := messaging.NewRPCServer(t, target, &messaging.RPCServerOptions{
-		Concurrency: f.concurrency, ShutdownTimeout: max(f.drain, time.Millisecond),
+		Concurrency: f.concurrency, ShutdownTimeout: max(f.drain, time.Millisecond), Ping: true,
 	}, ep)
 	return a.runServer(ctx, srv, target, t.URL())
 }
 
 // logTrouble tells a person at the terminal why nothing is received, each cause once.
-func (a *app) logTrouble(ctx context.Context) func(driver.State) {
+func (a *app) logTrouble(ctx context.Context) func(messaging.State) {
 	var mu sync.Mutex
 	var last string // guarded by mu
-	return func(s driver.State) {
+	return func(s messaging.State) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch text := s.String(); {
-		case s.Phase == driver.Ready:
+		case s.Phase == messaging.PhaseReady:
 			last = ""
 		case s.Err != nil && text != last:
 			a.logger.WarnContext(ctx, "the broker takes no messages now; waiting for it", "state", text)

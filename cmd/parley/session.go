@@ -22,7 +22,7 @@ type session struct {
 
 	mu     sync.Mutex // guards the rest
 	wasUp  bool
-	lastly driver.State
+	lastly messaging.State
 }
 
 // open starts the driver of a URL and opens a transport. The broker need not be there.
@@ -48,11 +48,11 @@ func (a *app) closeTransport(ctx context.Context, t *messaging.Transport) {
 	}
 }
 
-func (s *session) note(state driver.State) {
+func (s *session) note(state messaging.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastly = state
-	s.wasUp = s.wasUp || state.Phase != driver.Connecting
+	s.wasUp = s.wasUp || state.Phase != messaging.PhaseConnecting && state.Phase != messaging.PhaseClosed
 }
 
 // explain makes of a time that ran out the broker that was never there, if that is the cause.
@@ -63,7 +63,7 @@ func (s *session) explain(err error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.wasUp || s.lastly.Phase != driver.Connecting {
+	if s.wasUp || s.lastly.Phase != messaging.PhaseConnecting {
 		return err
 	}
 	away := &messaging.Error{Code: messaging.CodeUnavailable, Op: e.Op, Target: e.Target, Err: e,

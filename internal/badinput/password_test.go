@@ -16,7 +16,6 @@ import (
 
 	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
-	"github.com/parleymq/parley/plugin/driver"
 )
 
 // TestPlantedPassword uses one password in every way that can go wrong and looks for it in
@@ -70,7 +69,7 @@ func TestPlantedPassword(t *testing.T) {
 			logs := testbed.NewLogs(t)
 			o := &messaging.Options{
 				Host: bed.Host(logs), Logger: logs.Logger(),
-				OnState: func(s driver.State) { logs.Printf("state %v %+v", s, s) },
+				OnState: func(s messaging.State) { logs.Printf("state %v %+v", s, s) },
 			}
 			tr, err := messaging.Open(within(t, patience), tc.url, o)
 			printAll(logs, "error", err)

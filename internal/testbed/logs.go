@@ -13,19 +13,27 @@ import (
 // logShown is how much of a failed test's log is shown.
 const logShown = 16 << 10
 
+// Secret is in every password and token that tests use on purpose. It must be in no log.
+const Secret = "S3cr3t"
+
 // Logs keeps everything that is logged, at debug level, by a host and its drivers.
 type Logs struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-// NewLogs returns logs for one test, which fails when a driver's race detector spoke.
+// NewLogs returns logs for one test, which fails when a driver's race detector spoke, and when
+// a planted [Secret] is in them.
 func NewLogs(tb testing.TB) *Logs {
 	l := &Logs{}
 	tb.Cleanup(func() {
 		text := l.String()
 		if strings.Contains(text, "DATA RACE") {
 			tb.Error("a driver has a data race")
+		}
+		if i := strings.Index(text, Secret); i >= 0 {
+			tb.Errorf("a secret is in the log, after %q", text[max(0, i-200):i])
+			return // and is not to be shown once more
 		}
 		if tb.Failed() {
 			tb.Logf("log:\n%s", text[max(0, len(text)-logShown):])

@@ -24,6 +24,10 @@ type event struct {
 	Elapsed float64
 }
 
+// planted is in every password and token that tests use on purpose (testbed.Secret). Whatever
+// prints one, in a test that passes too, fails the run.
+const planted = "S3cr3t"
+
 // summary collects the events.
 type summary struct {
 	out     io.Writer
@@ -64,6 +68,10 @@ func (s *summary) take(e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
 	case "output", "build-output":
+		if strings.Contains(e.Output, planted) {
+			s.failed = append(s.failed, key)
+			e.Output = "a planted secret was printed here\n"
+		}
 		s.output[key] = append(s.output[key], e.Output)
 		if i := strings.Index(e.Output, "NOT PROVEN"); i >= 0 {
 			s.unsure = append(s.unsure, fmt.Sprintf("%s: %s", e.Test, strings.TrimSpace(e.Output[i:])))

@@ -12,6 +12,7 @@ func TestReport(t *testing.T) {
 		pass   = `{"Action":"pass","Package":"p","Test":"TestA"}` + "\n"
 		fail   = `{"Action":"output","Package":"p","Test":"TestB","Output":"boom\n"}` + "\n" + `{"Action":"fail","Package":"p","Test":"TestB"}` + "\n" + `{"Action":"fail","Package":"p"}` + "\n"
 		skip   = `{"Action":"output","Package":"p","Test":"TestC","Output":"no broker\n"}` + "\n" + `{"Action":"skip","Package":"p","Test":"TestC"}` + "\n"
+		secret = `{"Action":"output","Package":"p","Test":"TestA","Output":"password=S3cr3t-1\n"}` + "\n" + pass
 		unsure = `{"Action":"output","Package":"p","Test":"TestA","Output":"    x.go:1: NOT PROVEN: rule\n"}` + "\n"
 	)
 	for _, tc := range []struct {
@@ -26,6 +27,7 @@ func TestReport(t *testing.T) {
 		{"skipped fails", pass + skip, false, false, "no broker"},
 		{"skipped is allowed", pass + skip, true, true, "1 passed, 0 failed, 1 skipped"},
 		{"not proven is said", pass + unsure, false, true, "TestA: NOT PROVEN: rule"},
+		{"a secret fails", secret, false, false, "a planted secret was printed here"},
 		{"nothing ran", "", false, false, "0 passed, 0 failed"},
 		{"build failure", "p.go:1: syntax error\n" + `{"Action":"build-fail","ImportPath":"p"}` + "\n" + pass, false, false, "syntax error"},
 	} {

@@ -4,7 +4,6 @@ package messagingtest
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -67,16 +66,5 @@ func (b *Broker) Transport(t T, opts *messaging.Options) *messaging.Transport {
 
 // Open returns a transport that the caller closes: for examples and for tests of closing.
 func (b *Broker) Open(ctx context.Context, opts *messaging.Options) (*messaging.Transport, error) {
-	cfg := driver.Config{Driver: "fake", Logger: slog.Default()}
-	if opts != nil {
-		cfg.AppName, cfg.Report = opts.AppName, opts.OnState
-		if opts.Logger != nil {
-			cfg.Logger = opts.Logger
-		}
-	}
-	c, err := b.driver.Open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	return messaging.NewTransport(&conn{Conn: c, broker: b}, opts), nil
+	return messaging.OpenDriver(ctx, &recording{Driver: b.driver, broker: b}, driver.Config{Driver: "fake"}, opts)
 }

@@ -8,15 +8,27 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
+// recording is the driver of a Broker: each of its connections records.
+type recording struct {
+	driver.Driver
+	broker *Broker
+}
+
+// Open implements driver.Driver.
+func (r *recording) Open(ctx context.Context, cfg driver.Config) (driver.Conn, error) {
+	c, err := r.Driver.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, broker: r.broker}, nil
+}
+
 // conn records what is sent through it and lets faults happen. It hides the AsyncSender of the
 // Conn below, so that there is one way in.
 type conn struct {
 	driver.Conn
 	broker *Broker
 }
-
-// Info lets the transport refuse early what the driver cannot do.
-func (c *conn) Info() driver.Info { return c.broker.driver.Describe() }
 
 // Ping implements driver.Pinger.
 func (c *conn) Ping(ctx context.Context) error {

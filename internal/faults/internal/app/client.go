@@ -19,6 +19,8 @@ const errorPause = 20 * time.Millisecond
 // call lets the callers call until ctx ends. Calls that have begun are finished.
 func call(ctx context.Context, t *messaging.Transport, s settings, p *printer) {
 	c := messaging.NewRPCClient(t, messaging.Target{Topic: s.Topic}, &messaging.RPCClientOptions{Timeout: s.Timeout})
+	// A token on every call, of which no log may show anything, whatever happens to it.
+	carrying := messaging.WithRequestContext(context.Background(), messaging.RequestContext{"auth_token": "S3cr3t-token"})
 	var next atomic.Int64
 	next.Store(int64(s.First) - 1)
 	p.print(event{Event: "ready"})
@@ -26,7 +28,7 @@ func call(ctx context.Context, t *messaging.Transport, s settings, p *printer) {
 	for range s.Callers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if !one(c, int(next.Add(1)), p) {
+				if !one(carrying, c, int(next.Add(1)), p) {
 					pause(ctx, errorPause)
 				}
 			}
@@ -36,9 +38,9 @@ func call(ctx context.Context, t *messaging.Transport, s settings, p *printer) {
 }
 
 // one makes one call and reports whether it was answered.
-func one(c *messaging.RPCClient, n int, p *printer) bool {
+func one(ctx context.Context, c *messaging.RPCClient, n int, p *printer) bool {
 	start := time.Now()
-	got, err := do.Call(context.Background(), c, doArgs{n})
+	got, err := do.Call(ctx, c, doArgs{n})
 	if err == nil && got != n {
 		err = fmt.Errorf("the answer of call %d is %d", n, got)
 	}
