@@ -43,9 +43,27 @@ func Rules() []Rule {
 			Never:   []string{"sdk/...", "plugins/..."},
 		},
 		{
+			Package: "messaging/messagingotel",
+			May:     []string{"messaging", "internal/version", "go.opentelemetry.io/otel/..."},
+			Never:   []string{"sdk/...", "plugins/...", "go.opentelemetry.io/otel/sdk/...", "github.com/prometheus/..."},
+		},
+		{
+			Package: "messaging/messagingprom",
+			May:     []string{"messaging", "github.com/prometheus/client_golang/prometheus"},
+			Never:   []string{"sdk/...", "plugins/...", "go.opentelemetry.io/..."},
+		},
+		{
+			Package: "messaging/messagingproto",
+			May:     []string{"messaging", "google.golang.org/protobuf/..."},
+			Never:   []string{"sdk/...", "plugins/...", "go.opentelemetry.io/...", "github.com/prometheus/..."},
+		},
+		{
 			Package: "messaging",
 			May:     []string{"plugin/driver", "internal/pyjson", "internal/version", "messaging/internal/...", "github.com/google/uuid"},
-			Never:   []string{"sdk/...", "plugins/...", "github.com/rabbitmq/amqp091-go", "github.com/spf13/cobra"},
+			Never: []string{
+				"sdk/...", "plugins/...", "github.com/rabbitmq/amqp091-go", "github.com/spf13/cobra",
+				"go.opentelemetry.io/...", "github.com/prometheus/...",
+			},
 		},
 		{
 			Package: "sdk/envelope",
@@ -91,6 +109,16 @@ func Rules() []Rule {
 			Package: "cmd/parley/...",
 			May:     []string{"messaging", "plugin/driver", "internal/version", "internal/pyjson", "internal/procfs", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 			Never:   []string{"plugins/...", "sdk"},
+		},
+		{Package: "examples/driver", May: []string{"plugin/driver", "sdk"}, Never: []string{"messaging/...", "plugins/..."}},
+		{
+			// What a reader cannot import is no example.
+			Package: "examples/...",
+			May: []string{
+				"messaging", "messaging/messagingotel", "messaging/messagingprom", "messaging/messagingproto", "messaging/messagingtest",
+				"plugin/driver", "go.opentelemetry.io/otel/...", "github.com/prometheus/client_golang/...", "google.golang.org/protobuf/...",
+			},
+			Never: []string{"plugins/...", "sdk/..."},
 		},
 	}
 }

@@ -85,6 +85,12 @@ func TestOneWrongImportIsFound(t *testing.T) {
 		{name: "core imports grpc", pkg: "messaging", imp: "google.golang.org/grpc"},
 		{name: "core links the sdk", pkg: "messaging", dep: mod("sdk")},
 		{name: "core links a driver", pkg: "messaging", dep: mod("plugins/rabbit")},
+		{name: "core links tracing", pkg: "messaging", dep: "go.opentelemetry.io/otel/trace"},
+		{name: "core links metrics", pkg: "messaging", dep: "github.com/prometheus/client_golang/prometheus"},
+		{name: "tracing links its SDK", pkg: "messaging/messagingotel", dep: "go.opentelemetry.io/otel/sdk/trace"},
+		{name: "metrics import tracing", pkg: "messaging/messagingprom", imp: "go.opentelemetry.io/otel"},
+		{name: "protobuf imports gRPC", pkg: "messaging/messagingproto", imp: "google.golang.org/grpc"},
+		{name: "example imports what is internal", pkg: "examples/typed", imp: mod("internal/pyjson")},
 		{name: "host knows the core", pkg: "messaging/internal/host", dep: mod("messaging")},
 		{name: "sdk links the core", pkg: "sdk", dep: mod("messaging")},
 		{name: "driver imports the core", pkg: "plugins/rabbit", imp: mod("messaging")},
@@ -109,9 +115,9 @@ func TestOneWrongImportIsFound(t *testing.T) {
 	}
 }
 
-// TestImporterGetsNoBrokerLibrary builds an application that imports only the core, in a
+// TestImporterGetsNoForeignLibrary builds an application that imports only the core, in a
 // module of its own, and looks into its go.sum and its binary.
-func TestImporterGetsNoBrokerLibrary(t *testing.T) {
+func TestImporterGetsNoForeignLibrary(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -137,7 +143,7 @@ func TestImporterGetsNoBrokerLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	linked := run("version", "-m", "app")
-	for _, library := range []string{"amqp091-go", "go-amqp", "zmq4", "spf13/cobra"} {
+	for _, library := range []string{"amqp091-go", "go-amqp", "zmq4", "spf13/cobra", "prometheus", "opentelemetry"} {
 		if strings.Contains(string(sum), library) {
 			t.Errorf("the application's go.sum has %s", library)
 		}
