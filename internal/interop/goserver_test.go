@@ -4,13 +4,14 @@ package interop
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"sync"
 	"time"
 
+	"github.com/parleymq/parley/internal/pyjson"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -19,6 +20,8 @@ var (
 	errValue    = &messaging.RemoteError{Module: "builtins", Class: "ValueError"}
 	errPeer     = &messaging.RemoteError{Module: "peererrors", Class: "PeerError"}
 	errExpected = &messaging.RemoteError{Module: "peererrors", Class: "ExpectedPeerError"}
+	errStranger = &messaging.RemoteError{Module: "peerstrangers", Class: "StrangerError"}
+	errOS       = &messaging.RemoteError{Module: "builtins", Class: "OSError"}
 )
 
 // goError is an error that only Go knows.
@@ -36,7 +39,8 @@ type record struct {
 
 // recorder keeps what a server was told to record.
 type recorder struct {
-	server string
+	server  string
+	calling *messaging.Transport // of the method "relay"
 
 	mu      sync.Mutex
 	records []record
@@ -54,22 +58,26 @@ func (r *recorder) all() []record {
 	return append([]record(nil), r.records...)
 }
 
-// endpoints are those of server.py: the null namespace in versions 1.0 and 2.3, and ns1, which
-// is also ns0, in version 1.5.
+// endpoints are those of server.py: the null namespace in versions 1.0 and 2.3, ns1, which is
+// also ns0, in version 1.5, and ns2, which had three other names, in version 4.2.
 func endpoints(r *recorder) []*messaging.Endpoint {
 	plain := messaging.NewEndpoint(nil)
 	common(plain, r, "1.0")
-	onlyPlain(plain)
+	onlyPlain(plain, r)
 	second := messaging.NewEndpoint(&messaging.EndpointOptions{Version: "2.3"})
 	common(second, r, "/2.3")
 	namespaced := messaging.NewEndpoint(&messaging.EndpointOptions{Namespace: "ns1", Version: "1.5", LegacyNamespaces: []string{"ns0"}})
 	common(namespaced, r, "ns1/1.5")
-	return []*messaging.Endpoint{plain, second, namespaced}
+	renamed := messaging.NewEndpoint(&messaging.EndpointOptions{
+		Namespace: "ns2", Version: "4.2", LegacyNamespaces: []string{"ns3", "ns4", ""},
+	})
+	common(renamed, r, "ns2/4.2")
+	return []*messaging.Endpoint{plain, second, namespaced, renamed}
 }
 
 func common(e *messaging.Endpoint, r *recorder, version string) {
 	e.HandleFunc("echo", func(_ context.Context, args map[string]any) (any, error) { return args, nil })
-	e.HandleFunc("value", func(_ context.Context, args map[string]any) (any, error) { return args["v"], nil })
+	e.HandleRaw("value", value)
 	e.HandleFunc("whoami", func(context.Context, map[string]any) (any, error) { return r.server, nil })
 	e.HandleFunc("version", func(context.Context, map[string]any) (any, error) { return version, nil })
 	e.HandleFunc("record", func(ctx context.Context, args map[string]any) (any, error) {
@@ -79,7 +87,19 @@ func common(e *messaging.Endpoint, r *recorder, version string) {
 	})
 }
 
-func onlyPlain(e *messaging.Endpoint) {
+// value returns its argument as it came, byte by byte; echo has it decoded and encoded.
+func value(_ context.Context, args json.RawMessage) (any, error) {
+	fields, err := pyjson.Fields(nil, args)
+	if err != nil || len(fields) == 0 {
+		return nil, err
+	}
+	if len(fields) != 1 || string(fields[0].Key) != "v" {
+		return nil, errors.New("value takes v alone")
+	}
+	return json.RawMessage(fields[0].Value), nil
+}
+
+func onlyPlain(e *messaging.Endpoint, r *recorder) {
 	e.HandleFunc("ping", func(context.Context, map[string]any) (any, error) { return "pong", nil })
 	e.HandleFunc("context", func(ctx context.Context, _ map[string]any) (any, error) {
 		ctxt, _ := messaging.RequestContextFrom(ctx)
@@ -87,11 +107,23 @@ func onlyPlain(e *messaging.Endpoint) {
 	})
 	e.HandleFunc("sleep", sleep)
 	e.HandleFunc("fail", fail)
-	// What server.py has not: how a value looks from here, and a result that JSON has not.
 	e.HandleFunc("typeof", func(_ context.Context, args map[string]any) (any, error) {
 		return fmt.Sprintf("%T", args["v"]), nil
 	})
-	e.HandleFunc("nan", func(context.Context, map[string]any) (any, error) { return math.NaN(), nil })
+	e.HandleFunc("relay", r.relay)
+}
+
+// relay passes a call on to another server, with headers, and with what comes of it.
+func (r *recorder) relay(ctx context.Context, args map[string]any) (any, error) {
+	topic, _ := args["topic"].(string)
+	server, _ := args["server"].(string)
+	method, _ := args["to"].(string)
+	var result any
+	c := messaging.NewRPCClient(r.calling, messaging.Target{Topic: topic, Server: server}, &messaging.RPCClientOptions{
+		Middleware: []messaging.ClientMiddleware{withHeaders},
+	})
+	err := c.Call(ctx, method, args["args"], &result)
+	return result, err
 }
 
 func sleep(ctx context.Context, args map[string]any) (any, error) {
@@ -122,11 +154,17 @@ func fail(_ context.Context, args map[string]any) (any, error) {
 	switch args["kind"] {
 	case nil, "builtin":
 		return nil, errValue.Withf("%s", message)
+	case "os":
+		e := errOS.Withf("[Errno 2] %s", message)
+		e.Args = []any{2, message}
+		return nil, e
 	case "own":
-		e := errPeer.Withf("%s", message)
-		e.Kwargs = maps.Clone(args)
-		delete(e.Kwargs, "kind")
-		delete(e.Kwargs, "message")
+		return nil, withKwargs(errPeer.Withf("%s", message), args)
+	case "builtin with kwargs":
+		return nil, withKwargs(errValue.Withf("%s", message), args)
+	case "stranger":
+		e := errStranger.Withf("%s", message)
+		e.Traceback = []string{"first line\n", "second line\n"}
 		return nil, e
 	case "expected":
 		return nil, messaging.Expected(errExpected.Withf("%s", message))
@@ -138,4 +176,12 @@ func fail(_ context.Context, args map[string]any) (any, error) {
 		panic(message)
 	}
 	return nil, fmt.Errorf("no failure of kind %v", args["kind"])
+}
+
+// withKwargs gives an error what else the method "fail" was told.
+func withKwargs(e *messaging.RemoteError, args map[string]any) *messaging.RemoteError {
+	e.Kwargs = maps.Clone(args)
+	delete(e.Kwargs, "kind")
+	delete(e.Kwargs, "message")
+	return e
 }

@@ -42,6 +42,16 @@ func soon(t testing.TB) context.Context {
 	return ctx
 }
 
+// pythonServerOptions are those of a server that trusts a module, and answers the framework's
+// pings when it is the first.
+func pythonServerOptions(url, topic, name string) peertest.PythonServerOptions {
+	o := peertest.PythonServerOptions{URL: url, Topic: topic, Server: name, AllowedRemoteModules: []string{trusted}}
+	if name == "py1" {
+		o.Conf = map[string]map[string]any{"DEFAULT": {"rpc_ping_enabled": true}}
+	}
+	return o
+}
+
 // pythonServers starts one Python server for each name, at the same time.
 func pythonServers(t *testing.T, python peertest.Python, url, topic string, names ...string) map[string]*peertest.PythonServer {
 	t.Helper()
@@ -53,7 +63,7 @@ func pythonServers(t *testing.T, python peertest.Python, url, topic string, name
 	results := make(chan started, len(names))
 	for _, name := range names {
 		go func() {
-			s, err := peertest.StartPythonServer(t.Context(), python, peertest.PythonServerOptions{URL: url, Topic: topic, Server: name})
+			s, err := peertest.StartPythonServer(t.Context(), python, pythonServerOptions(url, topic, name))
 			results <- started{name, s, err}
 		}()
 	}
@@ -83,7 +93,18 @@ func pythonServers(t *testing.T, python peertest.Python, url, topic string, name
 // goServer runs a server in this process that has the methods of the Python one.
 func goServer(t *testing.T, tr *messaging.Transport, topic, name string) *recorder {
 	t.Helper()
-	r := &recorder{server: name}
-	testbed.Serve(t, messaging.NewRPCServer(tr, messaging.Target{Topic: topic, Server: name}, nil, endpoints(r)...))
+	return serve(t, tr, topic, name, nil)
+}
+
+// servePinged is goServer that answers the pings of the framework.
+func servePinged(t *testing.T, tr *messaging.Transport, topic, name string) *recorder {
+	t.Helper()
+	return serve(t, tr, topic, name, &messaging.RPCServerOptions{Ping: true})
+}
+
+func serve(t *testing.T, tr *messaging.Transport, topic, name string, o *messaging.RPCServerOptions) *recorder {
+	t.Helper()
+	r := &recorder{server: name, calling: tr}
+	testbed.Serve(t, messaging.NewRPCServer(tr, messaging.Target{Topic: topic, Server: name}, o, endpoints(r)...))
 	return r
 }

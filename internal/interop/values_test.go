@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"math/big"
@@ -12,147 +11,161 @@ import (
 	"testing"
 
 	"github.com/parleymq/parley/internal/peertest"
-	"github.com/parleymq/parley/messaging"
+	"github.com/parleymq/parley/internal/pyjson"
 )
 
-// value is a value in the text that Python's side sends and gets, and as Go's side sees it.
-type value struct {
-	name string
-	text string
-	want any
-	typ  string // of want, as a handler sees it
+// jsonValue is a value as text, as Go has it, and as the handlers of either language see it.
+type jsonValue struct {
+	name       string
+	text       string
+	want       any
+	goType     string
+	pythonType string
 }
 
-func values() []value {
-	huge, _ := new(big.Int).SetString("1180591620717411303424", 10) // 2**70
-	mebibyte := strings.Repeat("0123456789abcdef", 1<<16)
-	return []value{
-		{"None", `null`, nil, "<nil>"},
-		{"False", `false`, false, "bool"},
-		{"True", `true`, true, "bool"},
-		{"0", `0`, int64(0), "int64"},
-		{"0.0", `0.0`, 0.0, "float64"},
-		{"1", `1`, int64(1), "int64"},
-		{"1.0", `1.0`, 1.0, "float64"},
-		{"-7", `-7`, int64(-7), "int64"},
-		{"2.5", `2.5`, 2.5, "float64"},
-		{"2**53+1", `9007199254740993`, int64(9007199254740993), "int64"},
-		{"largest int64", `9223372036854775807`, int64(math.MaxInt64), "int64"},
-		{"2**70", `1180591620717411303424`, huge, "*big.Int"},
-		{"empty text", `""`, "", "string"},
-		{"text", `"abc"`, "abc", "string"},
-		{"unicode", `"héllo ☃ 😀 \u0000 \u2028 \"\\/"`, "héllo ☃ 😀 \x00 \u2028 \"\\/", "string"},
-		{"not HTML", `"<b>&amp;</b>"`, "<b>&amp;</b>", "string"},
-		{"empty list", `[]`, []any{}, "[]interface {}"},
-		{"empty object", `{}`, map[string]any{}, "map[string]interface {}"},
-		{"list", `[1, 2.0, null, true, "x", [], {}]`,
-			[]any{int64(1), 2.0, nil, true, "x", []any{}, map[string]any{}}, "[]interface {}"},
-		{"nested", `{"a": {"b": [{"c": {"d": [[[0]]]}}]}, "é": null, "": ""}`,
-			map[string]any{"a": map[string]any{"b": []any{map[string]any{"c": map[string]any{"d": []any{[]any{[]any{int64(0)}}}}}}}, "é": nil, "": ""},
-			"map[string]interface {}"},
-		{"1 MiB", `"` + mebibyte + `"`, mebibyte, "string"},
-		{"1 MiB of lists", `[` + strings.Repeat(`0, `, 1<<18) + `0]`, make0(1<<18 + 1), "[]interface {}"},
+func plainValues() []jsonValue {
+	return []jsonValue{
+		{"None", `null`, nil, "<nil>", "NoneType"},
+		{"False", `false`, false, "bool", "bool"},
+		{"True", `true`, true, "bool", "bool"},
+		{"0", `0`, int64(0), "int64", "int"},
+		{"0.0", `0.0`, 0.0, "float64", "float"},
+		{"1", `1`, int64(1), "int64", "int"},
+		{"1.0", `1.0`, 1.0, "float64", "float"},
+		{"-7", `-7`, int64(-7), "int64", "int"},
+		{"2.5", `2.5`, 2.5, "float64", "float"},
+		{"1e300", `1e+300`, 1e300, "float64", "float"},
+		{"2**53+1", `9007199254740993`, int64(9007199254740993), "int64", "int"},
+		{"largest int64", `9223372036854775807`, int64(math.MaxInt64), "int64", "int"},
+		{"smallest int64", `-9223372036854775808`, int64(math.MinInt64), "int64", "int"},
+		{"empty text", `""`, "", "string", "str"},
+		{"text", `"abc"`, "abc", "string", "str"},
+		{"unicode", `"héllo ☃ 😀 \u0000 \u2028 \"\\/"`, "héllo ☃ 😀 \x00 \u2028 \"\\/", "string", "str"},
+		{"astral", `"\ud83d\ude00\ud834\udd1e"`, "😀𝄞", "string", "str"},
+		{"not HTML", `"<b>&amp;</b>"`, "<b>&amp;</b>", "string", "str"},
+		{"empty list", `[]`, []any{}, "[]interface {}", "list"},
+		{"empty object", `{}`, map[string]any{}, "map[string]interface {}", "dict"},
+		{"empties", `[[], {}, "", null, [[]], {"a": {}}]`,
+			[]any{[]any{}, map[string]any{}, "", nil, []any{[]any{}}, map[string]any{"a": map[string]any{}}}, "[]interface {}", "list"},
+		{"list", `[1, 1.0, 2.0, null, true, "x"]`, []any{int64(1), 1.0, 2.0, nil, true, "x"}, "[]interface {}", "list"},
+		{"nested", `{"a": {"b": [{"c": {"d": [[[0]]]}}]}, "é": null, "": "", "a b": 1}`,
+			map[string]any{"a": map[string]any{"b": []any{map[string]any{"c": map[string]any{"d": []any{[]any{[]any{int64(0)}}}}}}}, "é": nil, "": "", "a b": int64(1)},
+			"map[string]interface {}", "dict"},
 	}
 }
 
-func make0(n int) []any {
-	list := make([]any, n)
-	for i := range list {
-		list[i] = int64(0)
+func hugeValues() []jsonValue {
+	huge := new(big.Int).Lsh(big.NewInt(1), 70)
+	negative := new(big.Int).Neg(huge)
+	return []jsonValue{
+		{"2**63", `9223372036854775808`, new(big.Int).Lsh(big.NewInt(1), 63), "*big.Int", "int"},
+		{"2**70", `1180591620717411303424`, huge, "*big.Int", "int"},
+		{"-2**70", `-1180591620717411303424`, negative, "*big.Int", "int"},
+		{"2**70 inside", `{"a": [1180591620717411303424]}`, map[string]any{"a": []any{huge}}, "map[string]interface {}", "dict"},
+		{"2.0**70", `1.1805916207174113e+21`, math.Ldexp(1, 70), "float64", "float"},
 	}
-	return list
 }
 
-// testGoSendsValues lets a Python server send each value back to a Go client.
-func testGoSendsValues(t *testing.T, c *messaging.RPCClient) {
-	for _, v := range values() {
-		t.Run(v.name, func(t *testing.T) {
-			var got any
-			if err := c.Call(soon(t), "value", map[string]any{"v": v.want}, &got); err != nil {
-				t.Fatal(err)
-			}
-			if !reflect.DeepEqual(got, v.want) {
-				t.Errorf("got %T %s, want %T %s", got, short(got), v.want, short(v.want))
-			}
-			var echoed any
-			if err := c.Call(soon(t), "echo", map[string]any{"a": v.want, "b": v.want}, &echoed); err != nil {
-				t.Fatal(err)
-			}
-			if want := (map[string]any{"a": v.want, "b": v.want}); !reflect.DeepEqual(echoed, want) {
-				t.Errorf("echo got %s, want %s", short(echoed), short(want))
-			}
-		})
+func mebibytes() []jsonValue {
+	text := strings.Repeat("0123456789abcdef", 1<<16)
+	flat, nested := make([]any, 1<<18), make([]any, 1<<17)
+	for i := range flat {
+		flat[i] = int64(0)
 	}
-	t.Run("NaN and Infinity", func(t *testing.T) {
-		var got any
-		if err := c.Call(soon(t), "value", map[string]any{"v": []any{math.NaN(), math.Inf(1), math.Inf(-1)}}, &got); err != nil {
-			t.Fatal(err)
-		}
-		list, ok := got.([]any)
-		if !ok || len(list) != 3 || list[1] != math.Inf(1) || list[2] != math.Inf(-1) {
-			t.Fatalf("got %v", got)
-		}
-		if f, ok := list[0].(float64); !ok || !math.IsNaN(f) {
-			t.Errorf("got %v, want NaN", list[0])
-		}
-	})
+	for i := range nested {
+		nested[i] = []any{int64(0), map[string]any{}}
+	}
+	list := func(element string, n int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(element+", ", n), ", ") + "]"
+	}
+	return []jsonValue{
+		{"text", `"` + text + `"`, text, "string", "str"},
+		{"text to escape", `"` + strings.Repeat(`\"\\é☃`, 1<<17) + `"`, strings.Repeat(`"\é☃`, 1<<17), "string", "str"},
+		{"list", list("0", len(flat)), flat, "[]interface {}", "list"},
+		{"nested lists", list("[0, {}]", len(nested)), nested, "[]interface {}", "list"},
+	}
+}
+
+func testGoSendsValues(t *testing.T, p *peers) {
+	goSendsAll(t, p, plainValues())
 	t.Run("no result", func(t *testing.T) {
 		got := any("untouched")
-		if err := c.Call(soon(t), "value", nil, &got); err != nil || got != nil {
+		if err := p.goClient.Call(soon(t), "value", nil, &got); err != nil || got != nil {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
 }
 
-// testPythonSendsValues lets a Go server send each value back to a Python client.
-func testPythonSendsValues(t *testing.T, c *peertest.PythonClient, topic string) {
-	for _, v := range values() {
+func testGoSendsHuge(t *testing.T, p *peers)         { goSendsAll(t, p, hugeValues()) }
+func testGoSendsMebibyte(t *testing.T, p *peers)     { goSendsAll(t, p, mebibytes()) }
+func testPythonSendsValues(t *testing.T, p *peers)   { pythonSendsAll(t, p, plainValues()) }
+func testPythonSendsHuge(t *testing.T, p *peers)     { pythonSendsAll(t, p, hugeValues()) }
+func testPythonSendsMebibyte(t *testing.T, p *peers) { pythonSendsAll(t, p, mebibytes()) }
+
+// goSendsAll lets a Python server tell what it sees, and send each value back.
+func goSendsAll(t *testing.T, p *peers, values []jsonValue) {
+	for _, v := range values {
 		t.Run(v.name, func(t *testing.T) {
-			args := map[string]any{"v": json.RawMessage(v.text)}
-			reply, err := c.Call(soon(t), peertest.Request{Topic: topic, Method: "value", Args: args})
-			if err != nil {
+			var got any
+			if err := p.goClient.Call(soon(t), "echo", map[string]any{"v": v.want}, &got); err != nil {
 				t.Fatal(err)
 			}
-			if !sameJSON(t, reply.Result, []byte(v.text)) {
-				t.Errorf("got %.200s, want %.200s", reply.Result, v.text)
+			if want := (map[string]any{"v": v.want}); !reflect.DeepEqual(got, want) {
+				t.Errorf("got %s, want %s", short(got), short(want))
 			}
-			reply, err = c.Call(soon(t), peertest.Request{Topic: topic, Method: "typeof", Args: args})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want, _ := json.Marshal(v.typ); !sameJSON(t, reply.Result, want) {
-				t.Errorf("the handler sees a %s, want %s", reply.Result, want)
+			if err := p.goClient.Call(soon(t), "typeof", map[string]any{"v": v.want}, &got); err != nil || got != v.pythonType {
+				t.Errorf("the handler sees a %v, %v, want %s", got, err, v.pythonType)
 			}
 		})
 	}
-	t.Run("NaN", func(t *testing.T) {
-		reply, err := c.Call(soon(t), peertest.Request{Topic: topic, Method: "nan"})
-		if err != nil || reply.Repr != "nan" {
-			t.Errorf("got %+v, %v", reply, err)
-		}
-	})
+}
+
+// pythonSendsAll lets a Go server tell what it sees, and send each value back: as it came, and
+// decoded and encoded again.
+func pythonSendsAll(t *testing.T, p *peers, values []jsonValue) {
+	for _, v := range values {
+		t.Run(v.name, func(t *testing.T) {
+			args := map[string]any{"v": json.RawMessage(v.text)}
+			for method, want := range map[string]string{"value": v.text, "echo": `{"v": ` + v.text + `}`, "typeof": `"` + v.goType + `"`} {
+				reply, err := p.call(t, peertest.Request{Method: method, Args: args})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !sameJSON(t, reply.Result, []byte(want)) {
+					t.Errorf("%s: got %.200s, want %.200s", method, reply.Result, want)
+				}
+			}
+		})
+	}
 }
 
 // sameJSON tells whether two texts are the same value, where 1 and 1.0 are different.
 func sameJSON(t *testing.T, a, b []byte) bool {
 	t.Helper()
-	return reflect.DeepEqual(decodeJSON(t, a), decodeJSON(t, b))
+	return canonical(t, a) == canonical(t, b)
 }
 
-// decodeJSON keeps numbers as they are written.
+// canonical is the one text of a value, in the dialect of Python.
+func canonical(t *testing.T, text []byte) string {
+	t.Helper()
+	c, err := pyjson.Encode(decodeJSON(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(c)
+}
+
 func decodeJSON(t *testing.T, text []byte) any {
 	t.Helper()
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var v any
-	if err := decoder.Decode(&v); err != nil {
+	v, err := pyjson.Decode(text)
+	if err != nil {
 		t.Fatalf("not JSON: %.200q: %v", text, err)
 	}
 	return v
 }
 
 func short(v any) string {
-	text, err := json.Marshal(v)
+	text, err := pyjson.Encode(v)
 	if err != nil {
 		return err.Error()
 	}

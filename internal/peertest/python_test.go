@@ -5,7 +5,9 @@ package peertest
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -26,7 +28,8 @@ func testPythonPeers(t *testing.T, rmq *RabbitMQ, clientPython, serverPython Pyt
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	url := rmq.URL(rmq.NewVhost(t))
-	server := RunPythonServer(t, serverPython, PythonServerOptions{URL: url, Topic: "t", Server: "s1"})
+	server := RunPythonServer(t, serverPython, PythonServerOptions{URL: url, Topic: "t", Server: "s1",
+		Conf: map[string]map[string]any{"DEFAULT": {"rpc_ping_enabled": true}}})
 	client := RunPythonClient(t, clientPython, PythonClientOptions{URL: url, AllowedRemoteModules: []string{"peererrors"}})
 
 	call := func(r Request) (string, error) {
@@ -48,6 +51,11 @@ func testPythonPeers(t *testing.T, rmq *RabbitMQ, clientPython, serverPython Pyt
 		{Request{Method: "version", Namespace: "ns0", Version: "1.0"}, `"ns1/1.5"`},
 		{Request{Method: "context", Ctxt: map[string]any{"user": "alice"}}, `{"client_timeout": null, "user": "alice"}`},
 		{Request{Method: "sleep", Args: map[string]any{"seconds": 0.01}, Monitor: 2 * time.Second}, `0.01`},
+		{Request{Method: "version", Namespace: "ns4", Version: "4.1"}, `"ns2/4.2"`},
+		{Request{Method: "version", Version: "4.1"}, `"ns2/4.2"`},
+		{Request{Method: "typeof", ArgsJSON: `{"v": NaN}`}, `"float"`},
+		{Request{Method: "relay", Args: map[string]any{"topic": "t", "server": "s1", "to": "whoami", "args": map[string]any{}}}, `"s1"`},
+		{Request{Method: "oslo_rpc_server_ping"}, `"pong"`},
 	} {
 		got, err := call(test.request)
 		if err != nil || !sameJSON(t, got, test.want) {
@@ -71,6 +79,8 @@ func testPythonPeers(t *testing.T, rmq *RabbitMQ, clientPython, serverPython Pyt
 			t.Errorf("call %+v: got %v, want %v", test.request, err, &test.want)
 		}
 	}
+
+	testPythonErrors(t, call)
 
 	record := Request{Topic: "t", Method: "record", Args: map[string]any{"n": 1}}
 	if err := client.Cast(ctx, record); err != nil {
@@ -97,6 +107,19 @@ func testPythonPeers(t *testing.T, rmq *RabbitMQ, clientPython, serverPython Pyt
 		t.Errorf("bench measured %+v", bench)
 	}
 	t.Logf("%+v", bench)
+}
+
+// testPythonErrors looks at what a failure is made of.
+func testPythonErrors(t *testing.T, call func(Request) (string, error)) {
+	_, err := call(Request{Method: "fail", Args: map[string]any{"kind": "own", "message": "m", "code": 7}})
+	var got *PythonError
+	if !errors.As(err, &got) || !slices.Equal(got.Args, []any{"m"}) || !maps.Equal(got.Kwargs, map[string]any{"code": 7.0}) {
+		t.Errorf("got %+v", err)
+	}
+	_, err = call(Request{Method: "fail", Args: map[string]any{"kind": "stranger", "message": "m"}})
+	if !errors.As(err, &got) || got.ExcType != "StrangerError" || got.Value != "m" || len(got.Traceback) < 3 {
+		t.Errorf("got %+v", err)
+	}
 }
 
 func TestPythonPeerLeavesNothing(t *testing.T) {

@@ -36,12 +36,15 @@ type Request struct {
 	Version     string
 	VersionCap  string
 	Timeout     time.Duration
-	Monitor     time.Duration // call_monitor_timeout, whole seconds
+	Monitor     time.Duration // call_monitor_timeout; whole seconds are sent as an integer
 	Retry       *int
 	AtLeastOnce bool
 	Ctxt        map[string]any
 	Method      string
 	Args        map[string]any
+	// ArgsJSON is used in place of Args for what JSON proper cannot say, such as NaN: a JSON
+	// object in the dialect of Python.
+	ArgsJSON string
 }
 
 // Reply is what a Python caller got.
@@ -115,12 +118,13 @@ func (r Request) command(op string) map[string]any {
 		"ctxt":          r.Ctxt,
 		"method":        r.Method,
 		"args":          r.Args,
+		"args_json":     r.ArgsJSON,
 	}
 	if r.Timeout != 0 {
 		command["timeout"] = r.Timeout.Seconds()
 	}
 	if r.Monitor != 0 {
-		command["monitor"] = int(r.Monitor.Seconds())
+		command["monitor"] = r.Monitor.Seconds() // JSON writes a whole one as an integer
 	}
 	if r.Retry != nil {
 		command["retry"] = *r.Retry

@@ -31,7 +31,11 @@ type PythonError struct {
 	Message string // its text
 	ExcType string // for a RemoteError, the class at the server
 	Value   string // for a RemoteError, the text at the server
-	Elapsed time.Duration
+	// Traceback is, for a RemoteError, the server's, one entry a line.
+	Traceback []string
+	Args      []any          // what it was made of
+	Kwargs    map[string]any // its attribute of that name, as OpenStack's own exceptions have it
+	Elapsed   time.Duration
 }
 
 func (e *PythonError) Error() string {
@@ -70,6 +74,10 @@ type pythonAnswer struct {
 	Message string          `json:"message"`
 	ExcType string          `json:"exc_type"`
 	Value   string          `json:"value"`
+
+	Traceback []string       `json:"traceback"`
+	Args      []any          `json:"args"`
+	Kwargs    map[string]any `json:"kwargs"`
 }
 
 func (a pythonAnswer) elapsed() time.Duration {
@@ -201,7 +209,8 @@ func (p *pythonPeer) do(ctx context.Context, command map[string]any) (pythonAnsw
 		}
 		return a, &PythonError{
 			Class: a.Class, Module: a.Module, Message: a.Message,
-			ExcType: a.ExcType, Value: a.Value, Elapsed: a.elapsed(),
+			ExcType: a.ExcType, Value: a.Value, Traceback: a.Traceback,
+			Args: a.Args, Kwargs: a.Kwargs, Elapsed: a.elapsed(),
 		}
 	case <-p.reading:
 		return pythonAnswer{}, fmt.Errorf("%s ended before it answered %v; its output:\n%s", p.process.name, command["op"], p.process.output)

@@ -17,6 +17,9 @@ type PythonServerOptions struct {
 	Topic    string
 	Server   string
 	Exchange string // default: oslo.messaging's control_exchange
+	// AllowedRemoteModules are the modules whose exceptions the server rebuilds when it calls
+	// others, which its method "relay" does.
+	AllowedRemoteModules []string
 	// Conf is the configuration by group and option, such as
 	// {"oslo_messaging_rabbit": {"rabbit_quorum_queue": true}}.
 	Conf map[string]map[string]any
@@ -43,7 +46,9 @@ type Usage struct {
 // StartPythonServer starts a server and returns when its queues are declared and
 // bound, so that nothing sent from then on is lost. The caller closes it.
 func StartPythonServer(ctx context.Context, python Python, o PythonServerOptions) (*PythonServer, error) {
-	options, err := json.Marshal(map[string]any{"exchange": o.Exchange, "conf": o.Conf})
+	options, err := json.Marshal(map[string]any{
+		"exchange": o.Exchange, "allowed_remote_exmods": o.AllowedRemoteModules, "conf": o.Conf,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("write options of a Python server: %w", err)
 	}

@@ -11,9 +11,12 @@ command's id. It ends when its standard input does.
 
 {"id", "op": "call" | "cast" | "fanout", "topic", "server", "exchange",
  "namespace", "version", "version_cap", "timeout", "monitor", "retry",
- "at_least_once", "ctxt", "method", "args"}
+ "at_least_once", "ctxt", "method", "args", "args_json"}
   -> {"id", "ok": true, "result", "elapsed"}
-   | {"id", "ok": false, "class", "module", "message", "exc_type", "value", "elapsed"}
+   | {"id", "ok": false, "class", "module", "message", "exc_type", "value",
+      "traceback", "args", "kwargs", "elapsed"}
+
+"args_json" is the text of args for what JSON proper cannot say, such as NaN.
 
 {"id", "op": "bench", as above, "size", "concurrency", "seconds" | "calls", "warmup", "cast"}
   -> result {"calls", "errors", "elapsed", "p50", "p99", "max", "cpu"}, times in seconds
@@ -50,14 +53,14 @@ def make_client(transport, c):
             options[theirs] = c[ours]
     if c.get('at_least_once'):
         options['transport_options'] = oslo_messaging.TransportOptions(at_least_once=True)
-    # Debian's release has the class only, later ones warn when it is used.
-    make = getattr(oslo_messaging, 'get_rpc_client', oslo_messaging.RPCClient)
-    return make(transport, target, **options)
+    return peerlib.rpc_client(transport, target, **options)
 
 
 def send(transport, c):
     client = make_client(transport, c)
     ctxt, method, args = c.get('ctxt') or {}, c['method'], c.get('args') or {}
+    if c.get('args_json'):
+        args = json.loads(c['args_json'])
     if c['op'] == 'call':
         return client.call(ctxt, method, **args)
     return client.cast(ctxt, method, **args)
@@ -145,7 +148,10 @@ def answer(transport, c):
     except Exception as e:
         reply.update(ok=False, module=type(e).__module__, message=str(e),
                      exc_type=getattr(e, 'exc_type', None),
-                     value=getattr(e, 'value', None))
+                     value=getattr(e, 'value', None),
+                     traceback=getattr(e, 'traceback', None),
+                     args=e.args,
+                     kwargs=getattr(e, 'kwargs', None))
         reply['class'] = type(e).__name__
     reply['elapsed'] = time.monotonic() - started
     peerlib.say(reply)

@@ -78,6 +78,12 @@ def transport(url, options):
         allowed_remote_exmods=options.get('allowed_remote_exmods') or [])
 
 
+def rpc_client(transport, target, **options):
+    # Debian's release has the class only, later ones warn when it is used.
+    make = getattr(oslo_messaging, 'get_rpc_client', oslo_messaging.RPCClient)
+    return make(transport, target, **options)
+
+
 def usage():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {

@@ -3,7 +3,7 @@
 
 usage: server.py URL TOPIC SERVER [OPTIONS]
 
-OPTIONS is a JSON object: exchange, conf {group: {option: value}}.
+OPTIONS is a JSON object: exchange, allowed_remote_exmods, conf {group: {option: value}}.
 
 It prints one JSON line when it serves. After that it takes one JSON command per
 line: {"op": "received" | "usage" | "start" | "stop"}, and prints one line for
@@ -20,6 +20,7 @@ import oslo_messaging
 
 import peererrors
 import peerlib
+import peerstrangers
 
 
 class Recorder:
@@ -39,9 +40,10 @@ class Recorder:
 class Common:
     """Methods that every endpoint has."""
 
-    def __init__(self, server, recorder):
+    def __init__(self, server, recorder, transport):
         self._server = server
         self._recorder = recorder
+        self._transport = transport
 
     def echo(self, ctxt, **kwargs):
         return kwargs
@@ -83,6 +85,14 @@ class Plain(Common):
     def received(self, ctxt):
         return self._recorder.all()
 
+    def typeof(self, ctxt, v=None):
+        return type(v).__name__
+
+    def relay(self, ctxt, topic, server, to, args):
+        """Pass a call on to another server, with what comes of it."""
+        target = oslo_messaging.Target(topic=topic, server=server)
+        return peerlib.rpc_client(self._transport, target).call(ctxt, to, **args)
+
     def fail(self, ctxt, kind='builtin', message='boom', **kwargs):
         if kind == 'builtin':
             raise ValueError(message)
@@ -90,6 +100,8 @@ class Plain(Common):
             raise OSError(2, message)
         if kind == 'own':
             raise peererrors.PeerError(message, **kwargs)
+        if kind == 'stranger':
+            raise peerstrangers.StrangerError(message)
         if kind == 'expected':
             return self.fail_expected(ctxt, message)
         if kind == 'unserializable':
@@ -117,6 +129,13 @@ class Namespaced(Common):
         namespace='ns1', version='1.5', legacy_namespaces=['ns0'])
 
 
+class Renamed(Common):
+    """Namespace ns2, version 4.2, which had several names before, and none at first."""
+
+    target = oslo_messaging.Target(
+        namespace='ns2', version='4.2', legacy_namespaces=['ns3', 'ns4', None])
+
+
 def main(url, topic, server, options='{}'):
     options = json.loads(options)
     transport = peerlib.transport(url, options)
@@ -125,7 +144,8 @@ def main(url, topic, server, options='{}'):
         topic=topic, server=server, exchange=options.get('exchange') or None)
     rpc = oslo_messaging.get_rpc_server(
         transport, target,
-        [kind(server, recorder) for kind in (Plain, Second, Namespaced)],
+        [kind(server, recorder, transport)
+         for kind in (Plain, Second, Namespaced, Renamed)],
         executor='threading')
     rpc.start()
     peerlib.ready()

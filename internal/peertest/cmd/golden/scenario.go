@@ -49,6 +49,7 @@ func (s scenario) record() (server, client []peertest.Method, messages []message
 
 	python, err := peertest.StartPythonServer(s.ctx, s.python, peertest.PythonServerOptions{
 		URL: s.node.URLAt(serverProxy.Addr(), "/"), Topic: topic, Server: serverName,
+		Conf: map[string]map[string]any{"DEFAULT": {"rpc_ping_enabled": true}},
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -125,6 +126,22 @@ func steps() []step {
 		{op: "call", request: "call_unsupported_version", reply: "reply_unsupported_version", arg: peertest.Request{Method: "echo", Version: "3.0"}},
 		{op: "call", request: "call_monitored", reply: "reply_monitored", heartbeat: "heartbeat",
 			arg: peertest.Request{Method: "sleep", Args: map[string]any{"seconds": 1.5}, Monitor: 2 * time.Second}},
+		{op: "call", request: "call_legacy_namespace", reply: "reply_legacy_namespace",
+			arg: peertest.Request{Namespace: "ns0", Version: "1.5", Method: "version"}},
+		{op: "cast", request: "cast_namespaced", arg: peertest.Request{Namespace: "ns1", Version: "1.2", Method: "record", Args: echo}},
+		{op: "call", request: "call_fail_kwargs", reply: "reply_failure_kwargs", arg: fail("own", map[string]any{
+			"code": 7, "detail": map[string]any{"list": []any{1, nil, "h\u00e9"}}, "reason": "test", "retry": false,
+		})},
+		{op: "call", request: "call_fail_stranger", reply: "reply_failure_stranger", arg: fail("stranger", nil)},
+		{op: "call", request: "call_server_ping", reply: "reply_server_ping", arg: peertest.Request{Method: "oslo_rpc_server_ping"}},
+		{op: "call", request: "call_huge_integers", reply: "reply_huge_integers",
+			arg: peertest.Request{Method: "value", ArgsJSON: `{"v": [1180591620717411303424, -1180591620717411303424, 1, 1.0]}`}},
+		{op: "call", request: "call_nan", reply: "reply_nan",
+			arg: peertest.Request{Method: "value", ArgsJSON: `{"v": [NaN, Infinity, -Infinity]}`}},
+		{op: "call", request: "call_surrogates", reply: "reply_surrogates",
+			arg: peertest.Request{Method: "value", ArgsJSON: `{"v": ["\ud800", "a\udfffb", "\ude00\ud83d", "\ud83d\ude00"]}`}},
+		{op: "call", request: "call_odd_names", reply: "reply_odd_names",
+			arg: peertest.Request{Method: "echo", ArgsJSON: `{"": 1, "a b": 2, "class": {}, "sch\u00fcssel": [], "\ud83d\ude00": null}`}},
 	}
 }
 
