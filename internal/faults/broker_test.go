@@ -10,14 +10,25 @@ import (
 	"github.com/parleymq/parley/internal/testbed"
 )
 
-// TestRestartBroker kills a broker of its own under 16 callers and starts it again.
-func TestRestartBroker(t *testing.T) {
-	const (
-		restarts = 1
-		timeout  = 2 * time.Second
-	)
+// TestBroker has a broker of its own: it is stopped, killed, paused and started again.
+func TestBroker(t *testing.T) {
 	bed.Broker(t) // fails or skips where there is no RabbitMQ
 	broker := peertest.RunRabbitMQ(t, nil)
+	t.Run("restart", func(t *testing.T) { testRestartBroker(t, broker) })
+	t.Run("pause", func(t *testing.T) { testPauseBroker(t, broker) })
+}
+
+// testRestartBroker takes the broker down under 16 callers, by a kill and then cleanly, and
+// starts it again.
+func testRestartBroker(t *testing.T, broker *peertest.RabbitMQ) {
+	const timeout = 2 * time.Second
+	downs := []struct {
+		name string
+		down func() error
+	}{
+		{"kill", broker.Kill},
+		{"stop", func() error { return broker.Stop(t.Context()) }},
+	}
 	s := settings{URL: broker.URL("/"), Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
 	server := startApp(t, "server", tmp, l, s)
@@ -25,18 +36,18 @@ func TestRestartBroker(t *testing.T) {
 	client := startApp(t, "client", tmp, l, s)
 	var recoveries []time.Duration
 	began := time.Now()
-	for range restarts {
+	for _, d := range downs {
 		testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 5*callers })
-		at := time.Now()
-		if err := broker.Kill(); err != nil {
+		if err := d.down(); err != nil {
 			t.Fatal(err)
 		}
-		testbed.Eventually(t, patience, "callers notice", func() bool { return l.failed(at) >= callers })
+		at := time.Now() // what begins from now on succeeds when the broker is back
+		testbed.Eventually(t, patience, "callers notice the "+d.name, func() bool { return l.failed(at) >= callers })
 		if err := broker.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		back := time.Now()
-		testbed.Eventually(t, patience, "calls succeed again", func() bool { return l.answered(at) > 0 })
+		testbed.Eventually(t, patience, "calls succeed after the "+d.name, func() bool { return l.answered(at) > 0 })
 		took := max(0, l.recovery(at)-back.Sub(at))
 		if took > recoveryLimit {
 			t.Errorf("calls succeeded again %v after the broker was back", took)
@@ -47,7 +58,7 @@ func TestRestartBroker(t *testing.T) {
 	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 5*callers })
 	client.stop(t, false)
 	server.stop(t, false)
-	if sum := l.check(t, timeout, restarts, recoveries); sum.Unreturned > 0 {
+	if sum := l.check(t, timeout, len(downs), recoveries); sum.Unreturned > 0 {
 		t.Errorf("%d calls never returned", sum.Unreturned)
 	}
 	mustLeaveNothing(t, tmp)

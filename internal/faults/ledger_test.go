@@ -3,11 +3,14 @@
 package faults
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/parleymq/parley/messaging"
 )
 
 // ledger has every call and every run of the method.
@@ -42,12 +45,21 @@ func (l *ledger) answered(at time.Time) int {
 	for _, e := range slices.Backward(l.oks) {
 		if e.Start > at.UnixNano() {
 			n++
-		} else if e.Start < at.Add(-time.Minute).UnixNano() {
+		} else if e.end() < at.Add(-laggard).UnixNano() {
 			break
 		}
 	}
 	return n
 }
+
+// laggard bounds how much later than others an event of the same time is read.
+const laggard = 5 * time.Second
+
+// end is when a call returned.
+func (e event) end() int64 { return e.Start + int64(e.Took) }
+
+// inDoubt says that the caller was told that nobody knows whether the broker has its request.
+func (e event) inDoubt() bool { return e.Code == string(messaging.CodeInDoubt) }
 
 // failed is how many calls that began after at have failed.
 func (l *ledger) failed(at time.Time) int {
@@ -70,8 +82,8 @@ func (l *ledger) recovery(at time.Time) time.Duration {
 	defer l.mu.Unlock()
 	var first int64
 	for _, e := range l.oks {
-		if end := e.Start + int64(e.Took); e.Start > at.UnixNano() && (first == 0 || end < first) {
-			first = end
+		if e.Start > at.UnixNano() && (first == 0 || e.end() < first) {
+			first = e.end()
 		}
 	}
 	return time.Duration(first - at.UnixNano())
@@ -87,10 +99,20 @@ type summary struct {
 	ExecutedTwice int            `json:"executed_twice"`
 	NotExecuted   int            `json:"answered_and_not_executed"`
 	Unreturned    int            `json:"unreturned"`
+	InDoubt       int            `json:"in_doubt"`       // of the errors
+	FailedAndRun  int            `json:"failed_and_run"` // of the errors
 	LongestMS     float64        `json:"longest_call_ms"`
 	TimeoutMS     float64        `json:"timeout_ms"`
 	RecoveryP50MS float64        `json:"recovery_p50_ms"`
 	RecoveryMaxMS float64        `json:"recovery_max_ms"`
+}
+
+// lost is how many calls have no answer.
+func (s summary) lost() int { return s.Calls + s.Unreturned - s.OK }
+
+func (s summary) String() string {
+	return fmt.Sprintf("%d calls, %d answered, errors %v (%d in doubt, %d run), %d never returned, %d without an answer; %d run twice, %d answered and not run; longest call %.0f ms, timeout %.0f ms",
+		s.Calls, s.OK, s.Errors, s.InDoubt, s.FailedAndRun, s.Unreturned, s.lost(), s.ExecutedTwice, s.NotExecuted, s.LongestMS, s.TimeoutMS)
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -114,9 +136,24 @@ func gaps(numbers []int) int {
 // client that was killed leaves calls that never returned; who killed none checks for them.
 func (l *ledger) check(t *testing.T, timeout time.Duration, faults int, recoveries []time.Duration) summary {
 	t.Helper()
+	s := l.judge(t, timeout)
+	s.Faults = faults
+	if len(recoveries) > 0 {
+		t.Logf("calls succeeded again after %v", recoveries)
+		slices.Sort(recoveries)
+		s.RecoveryP50MS, s.RecoveryMaxMS = millis(recoveries[len(recoveries)/2]), millis(recoveries[len(recoveries)-1])
+	}
+	t.Log(s)
+	figures.add(s)
+	return s
+}
+
+// judge is check of what is in the ledger so far; it notes nothing.
+func (l *ledger) judge(t *testing.T, timeout time.Duration) summary {
+	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := summary{Test: t.Name(), Faults: faults, Calls: len(l.calls), Errors: map[string]int{}, TimeoutMS: millis(timeout)}
+	s := summary{Test: t.Name(), Calls: len(l.calls), Errors: map[string]int{}, TimeoutMS: millis(timeout)}
 	var longest time.Duration
 	for n, events := range l.calls {
 		if len(events) != 1 {
@@ -130,6 +167,12 @@ func (l *ledger) check(t *testing.T, timeout time.Duration, faults int, recoveri
 		switch {
 		case e.Code != "":
 			s.Errors[e.Code]++
+			if e.inDoubt() {
+				s.InDoubt++
+			}
+			if l.runs[n] > 0 {
+				s.FailedAndRun++
+			}
 			if s.Errors[e.Code] == 1 {
 				t.Logf("first error of code %s, after %v: %s", e.Code, e.Took.Round(time.Millisecond), e.Error)
 			}
@@ -154,12 +197,5 @@ func (l *ledger) check(t *testing.T, timeout time.Duration, faults int, recoveri
 		t.Errorf("%d calls failed in a way that no fault explains", bad)
 	}
 	s.LongestMS = millis(longest)
-	if len(recoveries) > 0 {
-		t.Logf("calls succeeded again after %v", recoveries)
-		slices.Sort(recoveries)
-		s.RecoveryP50MS, s.RecoveryMaxMS = millis(recoveries[len(recoveries)/2]), millis(recoveries[len(recoveries)-1])
-	}
-	t.Logf("%+v", s)
-	figures.add(s)
 	return s
 }

@@ -32,6 +32,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if err := testbed.EndQuickly(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := bed.Main(m, testbed.Programs{"app": "internal/faults/internal/app"})
 	if err := figures.write(os.Getenv("PARLEY_FAULTS_JSON")); err != nil {
 		fmt.Fprintln(os.Stderr, err)

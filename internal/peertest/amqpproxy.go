@@ -43,9 +43,13 @@ type AMQPProxy struct {
 	conns   map[int]*proxyConn
 	last    int
 	paused  bool
+	silent  bool // what clients send is kept back
 	refuse  bool
 	delay   time.Duration
 	closed  bool
+
+	confirmsHeld bool
+	confirmDelay time.Duration
 }
 
 // proxyConn is one client's connection and the broker's that belongs to it.
@@ -157,9 +161,14 @@ func (p *AMQPProxy) Pause() {
 	p.update(func() { p.paused = true })
 }
 
+// PauseClients keeps back what clients send. What the broker sends arrives.
+func (p *AMQPProxy) PauseClients() {
+	p.update(func() { p.silent = true })
+}
+
 // Resume forwards what was kept back, and what comes next.
 func (p *AMQPProxy) Resume() {
-	p.update(func() { p.paused = false })
+	p.update(func() { p.paused, p.silent = false, false })
 }
 
 // Delay lets each frame arrive d later, in both directions.
@@ -251,6 +260,10 @@ const framesHeld = 4096
 type heldFrame struct {
 	bytes   []byte
 	arrived time.Time
+	channel uint16
+	partial bool // more of its message is to come
+	confirm bool // of the broker, for a message that was published
+	last    bool // of its channel
 }
 
 // pump forwards one direction of a connection, frame by frame. When it ends it
@@ -266,7 +279,7 @@ func (p *AMQPProxy) pump(c *proxyConn, fromClient bool) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	var reader sync.WaitGroup
 	reader.Go(func() { p.read(ctx, c.id, fromClient, from, held) })
-	p.forward(to, held)
+	p.forward(to, held, fromClient)
 	_ = from.Close()
 	_ = to.Close()
 	cancel()
@@ -276,9 +289,9 @@ func (p *AMQPProxy) pump(c *proxyConn, fromClient bool) {
 // read records frames and hands them on, until the connection or ctx ends.
 func (p *AMQPProxy) read(ctx context.Context, conn int, fromClient bool, from io.Reader, held chan<- heldFrame) {
 	defer close(held)
-	hand := func(b []byte) bool {
+	hand := func(f heldFrame) bool {
 		select {
-		case held <- heldFrame{b, time.Now()}:
+		case held <- f:
 			return true
 		case <-ctx.Done():
 			return false
@@ -287,7 +300,7 @@ func (p *AMQPProxy) read(ctx context.Context, conn int, fromClient bool, from io
 	if fromClient {
 		// A client opens with eight bytes that are no frame.
 		greeting := make([]byte, 8)
-		if _, err := io.ReadFull(from, greeting); err != nil || !hand(greeting) {
+		if _, err := io.ReadFull(from, greeting); err != nil || !hand(heldFrame{bytes: greeting, arrived: time.Now()}) {
 			return
 		}
 	}
@@ -299,7 +312,7 @@ func (p *AMQPProxy) read(ctx context.Context, conn int, fromClient bool, from io
 		}
 		// Recorded first, so that who sees the effect finds the cause recorded.
 		d.record(frame)
-		if !hand(frame) {
+		if !hand(d.classify(frame)) {
 			return
 		}
 	}
@@ -307,23 +320,30 @@ func (p *AMQPProxy) read(ctx context.Context, conn int, fromClient bool, from io
 
 // forward writes frames when it is their time, until there are no more or the
 // other side is gone.
-func (p *AMQPProxy) forward(to io.Writer, held <-chan heldFrame) {
-	for frame := range held {
-		if !p.hold(frame.arrived) {
+func (p *AMQPProxy) forward(to io.Writer, held <-chan heldFrame, fromClient bool) {
+	late := lateConfirms{open: make(map[uint16]bool)}
+	for {
+		due, changed, err := p.release(to, &late)
+		if err != nil {
 			return
 		}
-		if _, err := to.Write(frame.bytes); err != nil {
-			return
+		select {
+		case frame, ok := <-held:
+			if !ok || !p.hold(frame.arrived, fromClient) || late.write(to, frame, p.keepsConfirms()) != nil {
+				return
+			}
+		case <-due:
+		case <-changed:
 		}
 	}
 }
 
 // hold waits as long as a frame is to be kept back. It is false when the proxy
 // closes.
-func (p *AMQPProxy) hold(arrived time.Time) bool {
+func (p *AMQPProxy) hold(arrived time.Time, fromClient bool) bool {
 	for {
 		p.mu.Lock()
-		paused, delay, changed := p.paused, p.delay, p.changed
+		paused, delay, changed := p.paused || p.silent && fromClient, p.delay, p.changed
 		p.mu.Unlock()
 		wait := delay - time.Since(arrived)
 		if p.ctx.Err() != nil {
