@@ -151,7 +151,7 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 	case err != nil:
 		return nil, c.gaveUp(op, p, err, time.Since(start))
 	case out.err != nil:
-		return nil, c.sendError(ctx, op, CodeNoReply, out.err)
+		return nil, c.sendError(ctx, op, out.err)
 	default:
 		return out.delivery, nil
 	}
@@ -159,7 +159,7 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 
 // run sends the request and waits. It returns the outcome, or what wait ends with.
 func (p *pending) run(ctx context.Context, t *Transport) (outcome, error) {
-	if err := p.replies.open(ctx); err != nil {
+	if err := p.open(ctx, t); err != nil {
 		if p.replies.take(p.msg.CallID) == nil {
 			return p.final(), nil // the transport was closed
 		}
@@ -167,6 +167,19 @@ func (p *pending) run(ctx context.Context, t *Transport) (outcome, error) {
 	}
 	t.send(ctx, p)
 	return p.wait(ctx, t)
+}
+
+// open makes sure that the answer is received. What keeps a call from that counts as a try to
+// send it.
+func (p *pending) open(ctx context.Context, t *Transport) error {
+	for {
+		err := p.replies.open(ctx, p.msg.FailFast)
+		pause, again := p.tries.after(err)
+		if err == nil || !again || !sleep(ctx, pause) {
+			return err
+		}
+		t.counters.retries.Add(1)
+	}
 }
 
 // final returns the outcome of a call that somebody has taken out of the table: he sends it at

@@ -42,7 +42,7 @@ func (c *RPCClient) sendCast(ctx context.Context, o *outgoing) error {
 	if inDoubt(err) {
 		c.t.counters.inDoubt.Add(1)
 	}
-	return c.sendError(ctx, o.op, CodeExpired, err)
+	return c.sendError(ctx, o.op, err)
 }
 
 // sendOften sends a message as often as the settings say. What one try left in doubt stays so,

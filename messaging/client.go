@@ -156,6 +156,7 @@ func (c *RPCClient) CanSend(v string) bool {
 //
 //   - a *[RemoteError] for what the server answers,
 //   - ErrNoReply when time ran out: the method may or may not have run,
+//   - ErrExpired when time ran out before the request was sent: the method did not run,
 //   - ErrUnavailable, ErrUndeliverable, ErrTooLarge, ErrRefused and the like when the request
 //     could not be sent: the method did not run,
 //   - ErrInvalidTarget, ErrVersionCap, ErrEncoding or ErrConfig before anything is sent,

@@ -152,9 +152,8 @@ func (c *RPCClient) timeout() time.Duration {
 	return c.t.opts.ReplyTimeout
 }
 
-// sendError turns the error of sending into the application's. ctx is the application's; late
-// is the code for a request that was not sent in its time.
-func (c *RPCClient) sendError(ctx context.Context, op operation, late Code, err error) error {
+// sendError turns the error of sending into the application's, whose ctx is.
+func (c *RPCClient) sendError(ctx context.Context, op operation, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -165,7 +164,7 @@ func (c *RPCClient) sendError(ctx context.Context, op operation, late Code, err 
 	case errors.Is(ctx.Err(), context.Canceled) && (d.Retryable || d.Reason == driver.ReasonCancelled):
 		return ctx.Err()
 	case d.Reason == driver.ReasonExpired, d.Reason == driver.ReasonCancelled:
-		return op.errorf(late, err, "the request was not sent in its time")
+		return op.errorf(CodeExpired, err, "the request was not sent in its time")
 	default:
 		return op.wrap(err)
 	}

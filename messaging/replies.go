@@ -50,11 +50,24 @@ func newReplies(t *Transport) *replies {
 
 // open makes sure that replies are received. It is called for every call, after add; all but
 // the first cost one atomic load. When listening fails, this call fails and the next one tries
-// again.
-func (r *replies) open(ctx context.Context) error {
+// again. With failFast it does not wait for a broker that is away.
+func (r *replies) open(ctx context.Context, failFast bool) error {
 	if r.opened.Load() {
 		return nil
 	}
+	if !failFast {
+		return r.listen(ctx)
+	}
+	bounded, stop := r.t.states.failing(ctx)
+	defer stop()
+	err := r.listen(bounded)
+	if trouble := context.Cause(bounded); err != nil && ctx.Err() == nil && trouble != nil {
+		return trouble
+	}
+	return err
+}
+
+func (r *replies) listen(ctx context.Context) error {
 	select {
 	case r.opening <- struct{}{}:
 		defer func() { <-r.opening }()

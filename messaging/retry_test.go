@@ -224,3 +224,63 @@ func TestRetryEndsWithItsCaller(t *testing.T) {
 		}
 	})
 }
+
+// A first call needs a listener for its answer before it can be sent. Retry counts there too: the
+// driver's own waiting ends when it says that its broker is not to be had.
+func TestRetryOfListening(t *testing.T) {
+	refused := driver.Errorf(driver.ReasonNotConnected, "h:5672 refuses connections")
+	for _, tt := range []struct {
+		name  string
+		retry *int
+		said  time.Duration // when the driver says so
+		back  time.Duration // when it listens after all; zero for never
+		want  error
+		after time.Duration
+		tries uint64
+	}{
+		{"forever", nil, 0, 0, ErrUnavailable, time.Minute, 0},
+		{"once, and it was known before", new(0), 0, 0, ErrUnavailable, 0, 0},
+		{"once, after the first try under way", new(0), 3 * time.Second, 0, ErrUnavailable, 3 * time.Second, 0},
+		{"three times", new(2), 0, 0, ErrUnavailable, 4 * time.Second, 2},
+		{"until it is back", new(5), 0, 2 * time.Second, nil, 4 * time.Second, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				gate := &listenGate{back: tt.back, began: began}
+				r := newRig(t, nil)
+				serve(t, r.Transport, computeTarget, nil, echoEndpoint())
+				gate.Conn, r.conn = r.conn, gate
+				report := func() { r.states.report(driver.State{Phase: driver.Connecting, Err: refused}) }
+				if tt.said == 0 {
+					report()
+				} else {
+					time.AfterFunc(tt.said, report)
+				}
+				if tt.back > 0 {
+					time.AfterFunc(tt.back, func() { r.states.report(driver.State{Phase: driver.Ready}) })
+				}
+				c := NewRPCClient(r.Transport, Target{Topic: "compute"}, &RPCClientOptions{Retry: tt.retry, Timeout: time.Minute})
+				err := c.Call(t.Context(), "echo", nil, nil)
+				if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || time.Since(began) != tt.after || r.Stats().Retries != tt.tries {
+					t.Errorf("%v after %s and %d retries", err, time.Since(began), r.Stats().Retries)
+				}
+			})
+		})
+	}
+}
+
+// listenGate waits for its broker as a driver does, until the end of its context.
+type listenGate struct {
+	driver.Conn
+	back  time.Duration
+	began time.Time
+}
+
+func (g *listenGate) Listen(ctx context.Context, src driver.Source) (driver.Listener, error) {
+	if src.Kind != driver.SourceReplies || g.back > 0 && time.Since(g.began) >= g.back {
+		return g.Conn.Listen(ctx, src)
+	}
+	<-ctx.Done()
+	return nil, driver.Errorf(driver.ReasonNotConnected, "no broker")
+}

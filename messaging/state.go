@@ -3,6 +3,7 @@
 package messaging
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -62,6 +63,8 @@ type states struct {
 
 	mu   sync.Mutex // guards the rest
 	last State
+	// told are those to be told when there is trouble; see failing.
+	told map[*func(error)]struct{}
 }
 
 func newStates(tell func(State)) *states {
@@ -84,8 +87,46 @@ func (s *states) set(state State) {
 		return
 	}
 	s.last = state
+	trouble := s.troubleLocked()
+	if trouble != nil {
+		for f := range s.told {
+			(*f)(trouble)
+		}
+	}
 	s.mu.Unlock()
 	s.tell(state)
+}
+
+// troubleLocked is what keeps the driver from its broker, nil while it is connected or making its
+// first try.
+func (s *states) troubleLocked() error {
+	if s.last.Phase == PhaseReady {
+		return nil
+	}
+	return s.last.Err
+}
+
+// failing returns a context that also ends when the driver says that it cannot reach its broker,
+// at once when it has said so; the cause is then what it said. It is SEND-10 for what is not a
+// message.
+func (s *states) failing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	f := func(trouble error) { cancel(trouble) }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if trouble := s.troubleLocked(); trouble != nil {
+		cancel(trouble)
+	}
+	if s.told == nil {
+		s.told = make(map[*func(error)]struct{})
+	}
+	s.told[&f] = struct{}{}
+	return ctx, func() {
+		cancel(nil)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.told, &f)
+	}
 }
 
 func (s *states) now() State {

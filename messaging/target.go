@@ -30,7 +30,10 @@ import (
 // has for a name; Exchange has at most 127 bytes, Namespace 255. No word of a Topic or Server
 // is "*" or "#", which would be wildcards at a broker.
 type Target struct {
-	// Exchange is the scope of the topic; empty means [Options.DefaultExchange].
+	// Exchange is the scope of the topic; empty means [Options.DefaultExchange]. How far it keeps
+	// topics apart is the wire's: upstream's names the queue of a topic by the topic alone
+	// (oslo_messaging/_drivers/impl_rabbit.py, declare_topic_consumer), so that on RabbitMQ servers
+	// of one topic in two exchanges share their requests. Give services topics of their own.
 	Exchange string
 	// Topic names a service. Servers of one topic share its messages.
 	Topic string

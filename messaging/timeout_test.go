@@ -105,7 +105,7 @@ func TestSendFailures(t *testing.T) {
 		{"no route", driver.Errorf(driver.ReasonNoRoute, "x"), true, ErrUndeliverable, ErrUndeliverable, 0},
 		{"away", driver.Errorf(driver.ReasonNotConnected, "x"), true, ErrUnavailable, ErrUnavailable, 0},
 		{"too large", driver.Errorf(driver.ReasonMessageTooLarge, "x"), true, ErrTooLarge, ErrTooLarge, 0},
-		{"expired", driver.Errorf(driver.ReasonExpired, "x"), true, ErrNoReply, ErrExpired, 0},
+		{"expired", driver.Errorf(driver.ReasonExpired, "x"), true, ErrExpired, ErrExpired, 0},
 		{"in doubt", doubt, true, ErrNoReply, ErrInDoubt, DefaultReplyTimeout},
 		{"in doubt, but it arrived", doubt, false, nil, ErrInDoubt, 0},
 	}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package functional
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/parleymq/parley/messaging"
+	"github.com/parleymq/parley/messaging/messagingtest"
+	"github.com/parleymq/parley/plugin/driver"
+)
+
+// TestMonitorLongCall is test_monitor_long_call, with a method that lasts three times as long as
+// the monitor waits: without heartbeats the second call would fail.
+func TestMonitorLongCall(t *testing.T) {
+	const monitor = time.Second
+	onBoth(t, func(t *testing.T, w *world) {
+		tr := w.open(t, messaging.Options{})
+		ep := messaging.NewEndpoint(nil)
+		ep.HandleFunc("delay", func(ctx context.Context, _ map[string]any) (any, error) {
+			select {
+			case <-time.After(3 * monitor):
+				return "done", nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		serve(t, tr, messaging.Target{Topic: "slow", Server: "server"}, nil, ep)
+		c := client(tr, messaging.Target{Topic: "slow", Server: "server"})
+		if err := c.With(messaging.Timeout(monitor/4)).Call(t.Context(), "delay", nil, nil); !errors.Is(err, messaging.ErrNoReply) {
+			t.Errorf("without monitoring: %v", err)
+		}
+		var got string
+		err := c.With(messaging.Timeout(time.Hour), messaging.Monitor(monitor)).Call(soon(t), "delay", nil, &got)
+		if err != nil || got != "done" {
+			t.Errorf("monitored: %q, %v", got, err)
+		}
+		// Nobody is there: the monitor ends what the timeout would not for an hour.
+		nobody := c.With(messaging.Server("nobody"), messaging.Timeout(time.Hour), messaging.Monitor(monitor))
+		if err := nobody.Call(soon(t), "delay", nil, nil); !errors.Is(err, messaging.ErrNoReply) {
+			t.Errorf("monitored, and nobody there: %v", err)
+		}
+	})
+}
+
+// TestNoHeartbeatsForUnknownMethod: upstream's watchdog goes on for ever when the method is not
+// found. Here the answer is the one and only message. It is counted at the driver.
+func TestNoHeartbeatsForUnknownMethod(t *testing.T) {
+	const monitor = 40 * time.Millisecond
+	broker := messagingtest.NewBroker()
+	tr := broker.Transport(t, quiet())
+	ep := messaging.NewEndpoint(nil)
+	ep.HandleFunc("slow", func(ctx context.Context, _ map[string]any) (any, error) {
+		select {
+		case <-time.After(3 * monitor):
+		case <-ctx.Done():
+		}
+		return "slow", nil
+	})
+	serve(t, tr, messaging.Target{Topic: "t", Server: "s"}, nil, ep)
+	c := client(tr, messaging.Target{Topic: "t"}).With(messaging.Monitor(monitor))
+	if err := c.Call(soon(t), "unknown", nil, nil); !errors.Is(err, messaging.ErrNoSuchMethod) {
+		t.Fatal(err)
+	}
+	unknown := broker.Expect(t, messagingtest.Match{Kind: driver.Reply}).CallID
+	// While the slow one is handled, a watchdog that was left would beat for both.
+	if err := c.Call(soon(t), "slow", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	slow := broker.Expect(t, messagingtest.Match{Kind: driver.Reply}).CallID
+	beats := make(map[string]int) // by call
+	for _, m := range broker.Sent(messagingtest.Match{Kind: driver.Heartbeat}) {
+		beats[m.CallID]++
+	}
+	if beats[unknown] > 0 || beats[slow] == 0 {
+		t.Errorf("%d heartbeats for the method that does not exist, %d for the slow one", beats[unknown], beats[slow])
+	}
+	broker.ExpectNone(t, messagingtest.Match{Kind: driver.Reply}) // beyond these two
+}
