@@ -76,7 +76,7 @@ func mustEndInTime(t *testing.T, l *ledger, tr *messaging.Transport, first int) 
 	}
 	for code := range sum.Errors {
 		switch messaging.Code(code) {
-		case messaging.CodeNoReply, messaging.CodeUnavailable, messaging.CodeInDoubt:
+		case messaging.CodeNoReply, messaging.CodeExpired, messaging.CodeUnavailable, messaging.CodeInDoubt:
 		default:
 			t.Errorf("calls without a broker ended with %v", sum.Errors)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package procfs reads what several parts need of Linux's /proc: whose child a process is, when
+// Package procfs reads what several parts need of Linux's /proc: what a process does, whose child it is, when
 // it started, and the processor time it has used. On other systems nothing is found.
 package procfs
 
@@ -17,6 +17,8 @@ const clockTick = 10 * time.Millisecond
 
 // Stat is what is read of /proc/PID/stat.
 type Stat struct {
+	// State is the letter of its state: R and S run and sleep, T is stopped, Z has ended.
+	State  byte
 	Parent int
 	// CPU is the time used in user and system mode, without that of children.
 	CPU time.Duration
@@ -79,6 +81,7 @@ func parse(text []byte) (Stat, bool) {
 		return n
 	}
 	return Stat{
+		State:  fields[0][0],
 		Parent: int(number(parentField)),
 		CPU:    time.Duration(number(userField)+number(systemField)) * clockTick,
 		Start:  number(startField),

@@ -12,7 +12,7 @@ import (
 
 func TestParse(t *testing.T) {
 	s, ok := parse([]byte("42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 1 0 100 1 1 1"))
-	if want := (Stat{Parent: 7, CPU: 2 * time.Second, Start: 100}); !ok || s != want {
+	if want := (Stat{State: 'S', Parent: 7, CPU: 2 * time.Second, Start: 100}); !ok || s != want {
 		t.Errorf("got %+v, %v", s, ok)
 	}
 	for _, text := range []string{"", "42 a S 7", "42 (a) S 7 1", "42 (a) S 7 42 42 0 -1 4194560 1 2 3 4 150 50"} {

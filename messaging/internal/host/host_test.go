@@ -4,6 +4,7 @@ package host_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/procfs"
 	"github.com/parleymq/parley/messaging/internal/host"
 	"github.com/parleymq/parley/plugin/driver"
 	"github.com/parleymq/parley/sdk/drivertest"
@@ -187,8 +189,9 @@ func TestStoppedDriverIsReplaced(t *testing.T) {
 	if err := h.SignalForTest("fake", syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	awaitStopped(ctx, t, old)
 	err := c.Send(ctx, []*driver.Message{cast("during")})
-	if e := driver.AsError(err); !e.InDoubt || e.Reason != driver.ReasonDriverGone {
+	if e, ok := errors.AsType[*driver.Error](err); !ok || !e.InDoubt || e.Reason != driver.ReasonDriverGone {
 		t.Errorf("a message written to a stopped driver: %v", err)
 	}
 	if err := c.Send(ctx, []*driver.Message{cast("after")}); err != nil {
@@ -196,6 +199,21 @@ func TestStoppedDriverIsReplaced(t *testing.T) {
 	}
 	if r := h.Running(); len(r) != 1 || r[0].PID == old || r[0].Lives != 2 {
 		t.Errorf("running: %+v, was %d", r, old)
+	}
+}
+
+// awaitStopped waits until a process that was sent SIGSTOP has stopped.
+func awaitStopped(ctx context.Context, t *testing.T, pid int) {
+	t.Helper()
+	for {
+		if stat, ok := procfs.Read(pid); ok && stat.State == 'T' {
+			return
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("the driver has not stopped")
+		}
 	}
 }
 
