@@ -15,7 +15,8 @@ import (
 
 const (
 	contextPrefix = "_context_"
-	// deadlineKey has the time a request was handed over, in Unix milliseconds.
+	// deadlineKey has the time at which nobody wants a request any more, by its sender's clock, in
+	// Unix milliseconds.
 	deadlineKey = "_parley_deadline"
 	// fieldRoom is how many fields are scanned without an allocation: a request of OpenStack
 	// has about 25, most of them context.
@@ -110,7 +111,7 @@ func unwrap(fields []pyjson.Field) (inner []byte, wrapped bool, _ error) {
 // keys are the fields of an inner object that decide what it is.
 type keys struct {
 	method, msgID, replyQ, timeout, uniqueID []byte
-	sent                                     []byte
+	deadline                                 []byte
 	result, failure, ending                  []byte
 	event                                    bool // a key that only notifications have
 	contexts                                 int
@@ -160,7 +161,7 @@ func collect(fields []pyjson.Field) (k keys) {
 		case "_unique_id":
 			k.uniqueID = f.Value
 		case deadlineKey:
-			k.sent = f.Value
+			k.deadline = f.Value
 		case "result":
 			k.result = f.Value
 		case "failure":
@@ -205,12 +206,12 @@ func fillRequest(m *driver.Message, k *keys, fields []pyjson.Field, size int) {
 		m.Kind = driver.Cast
 		m.CallID, m.ReplyTo = "", ""
 	}
-	m.Deadline = deadline(k.sent)
+	m.Deadline = deadline(k.deadline)
 	fillBody(m, fields, size, k.contexts)
 }
 
-// deadline reads _parley_deadline. What is no positive integer that a clock could show tells nothing,
-// and is no reason to refuse a request.
+// deadline reads _parley_deadline. What is no positive integer that a clock could show tells
+// nothing, and is no reason to refuse a request.
 func deadline(value []byte) time.Time {
 	if len(value) == 0 || len(value) > 13 {
 		return time.Time{}

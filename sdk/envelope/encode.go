@@ -52,7 +52,7 @@ func (e *emitter) message(m *driver.Message) error {
 			e.stringField("_reply_q", m.ReplyTo)
 			e.timeout(m.MonitorTimeout)
 		}
-		e.sent(m)
+		e.deadline(m)
 	case driver.Reply, driver.Heartbeat:
 		e.reply(m)
 	case driver.Notification:
@@ -102,10 +102,10 @@ func (e *emitter) timeout(d time.Duration) {
 	e.raw(strconv.AppendFloat(room[:0], d.Seconds(), 'f', -1, 64))
 }
 
-// sent writes when the message was handed over. The key is not upstream's. A Python server does
+// deadline writes when nobody wants the message any more. The key is not upstream's. A Python server does
 // not see it: it takes the keys it knows out of the object (_drivers/amqpdriver.py) and looks up
 // method, args, namespace and version in the rest (rpc/dispatcher.py).
-func (e *emitter) sent(m *driver.Message) {
+func (e *emitter) deadline(m *driver.Message) {
 	if ms := m.DeadlineMillis(); ms != 0 {
 		e.key(deadlineKey)
 		e.dst = strconv.AppendInt(e.dst, ms, 10) // digits need no escape
