@@ -5,6 +5,7 @@
 package host
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // keep is the keeper: it starts the process, waits for its end, and clears up. The
@@ -40,11 +43,13 @@ func (r *driverRunner) execute() (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer p.closeTheirs()
-	cmd, err := r.command(&p)
-	began := time.Now()
-	if err == nil {
-		err = cmd.Start()
+	path, err := r.programPath(firstExtraFD)
+	if err != nil {
+		p.closeOurs()
+		return nil, err
 	}
+	began := time.Now()
+	cmd, err := r.startPatiently(path, &p)
 	if err != nil {
 		p.closeOurs()
 		return nil, err
@@ -56,6 +61,27 @@ func (r *driverRunner) execute() (*exec.Cmd, error) {
 	r.readers.Go(func() { log.read(p.stderr) })
 	r.readers.Go(func() { r.readStdout(p.stdout, logger) })
 	return cmd, nil
+}
+
+// How long, and how often, a file that is being written to is tried again.
+const (
+	busyWait  = 250 * time.Millisecond
+	busyPause = 10 * time.Millisecond
+)
+
+// startPatiently starts the program. The kernel does not execute a file that somebody has open for
+// writing: a copy that is about to be complete, or a process that another part of this program
+// forked while it wrote the file. Both are over in a moment.
+func (r *driverRunner) startPatiently(path string, p *childPipes) (*exec.Cmd, error) {
+	deadline := time.Now().Add(busyWait)
+	for {
+		cmd := r.command(path, p)
+		err := cmd.Start()
+		if !errors.Is(err, unix.ETXTBSY) || time.Now().After(deadline) {
+			return cmd, err
+		}
+		time.Sleep(busyPause)
+	}
 }
 
 // begin notes that the process runs, and kills it when Kill came first.
@@ -73,12 +99,8 @@ func (r *driverRunner) begin(pid int, began time.Time, log *driverLog) {
 // the private directory, which gives the process a readable name, to the descriptor that it
 // inherits. The descriptor stays open in it, because the interpreter of a script opens the
 // same path once more.
-func (r *driverRunner) command(p *childPipes) (*exec.Cmd, error) {
-	path, err := r.programPath(firstExtraFD)
-	if err != nil {
-		return nil, err
-	}
-	cmd := &exec.Cmd{
+func (r *driverRunner) command(path string, p *childPipes) *exec.Cmd {
+	return &exec.Cmd{
 		Path:        path,
 		Args:        []string{r.spec.Driver.Path},
 		Env:         r.environment(),
@@ -87,7 +109,6 @@ func (r *driverRunner) command(p *childPipes) (*exec.Cmd, error) {
 		ExtraFiles:  []*os.File{r.file, p.lifelineTheirs},
 		SysProcAttr: processAttributes(),
 	}
-	return cmd, nil
 }
 
 // firstExtraFD is the number that a process sees for the first of ExtraFiles.

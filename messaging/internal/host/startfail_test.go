@@ -200,3 +200,27 @@ func TestProgramFormatOfThisTest(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A file that somebody is writing to is not executed by the kernel: for a moment that is waited
+// for, after that it is said.
+func TestFileBeingWritten(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		after time.Duration // when the writer closes it; zero for not in time
+		text  string
+	}{
+		{"for a moment", 50 * time.Millisecond, "exited with code 3"},
+		{"for long", 0, "somebody is writing to it"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			candidate := scriptCandidate(t, "exit 3\n")
+			writer, err := os.OpenFile(candidate.Path, os.O_WRONLY, 0)
+			must(t, err)
+			defer writer.Close() //nolint:errcheck // it may be closed already
+			if tc.after > 0 {
+				defer time.AfterFunc(tc.after, func() { _ = writer.Close() }).Stop()
+			}
+			mustSay(t, newClient(t, candidate, nil).startError(t), driver.ReasonDriverGone, tc.text)
+		})
+	}
+}
