@@ -80,7 +80,7 @@ func (r *driverRunner) startPatiently(path string, p *childPipes) (*exec.Cmd, er
 		if !errors.Is(err, unix.ETXTBSY) || time.Now().After(deadline) {
 			return cmd, err
 		}
-		time.Sleep(busyPause)
+		<-time.After(busyPause)
 	}
 }
 
