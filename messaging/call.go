@@ -58,11 +58,11 @@ func (p *pending) reported(_ int, err error) {
 		p.sending.Store(sendDone)
 	case inDoubt(err):
 		p.sending.Store(sendInDoubt)
-		if p.tries.settings.repeatable {
+		if p.tries.repeatable {
 			p.outcome <- outcome{err: err, again: true}
 			return
 		}
-	case p.tries.settings.retry >= 0, p.tries.settings.repeatable:
+	case p.tries.limit >= 0, p.tries.repeatable:
 		p.outcome <- outcome{err: err, again: true}
 		return
 	default:
@@ -90,12 +90,12 @@ func (p *pending) alive() {
 	}
 }
 
-// call is Call with the version that the method exists since.
-func (c *RPCClient) call(ctx context.Context, method, since string, args, reply any) error {
+// call is Call of a method of which more is known than its name.
+func (c *RPCClient) call(ctx context.Context, m declared, args, reply any) error {
 	if c.callErr != nil {
 		return c.callErr
 	}
-	o, err := c.checked(outgoing{op: c.operation(true, method), args: args, reply: reply}, since)
+	o, err := c.checked(m, outgoing{op: c.operation(true, m.name), args: args, reply: reply})
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (c *RPCClient) call(ctx context.Context, method, since string, args, reply 
 }
 
 func (c *RPCClient) sendCall(ctx context.Context, o *outgoing) error {
-	p := &pending{replies: c.t.replies, tries: retries{settings: &c.s}}
+	p := &pending{replies: c.t.replies, tries: c.retries(o)}
 	p.msg.Kind = driver.Call
 	if err := c.fill(ctx, &p.msg, o); err != nil {
 		return err

@@ -14,14 +14,15 @@ import (
 // known only with [Mandatory]. A request that may or may not have reached the broker fails
 // with ErrInDoubt, unless the client is [Repeatable]; the other errors are those of Call.
 func (c *RPCClient) Cast(ctx context.Context, method string, args any) error {
-	return c.cast(ctx, method, "", args)
+	return c.cast(ctx, declared{name: method}, args)
 }
 
-func (c *RPCClient) cast(ctx context.Context, method, since string, args any) error {
+// cast is Cast of a method of which more is known than its name.
+func (c *RPCClient) cast(ctx context.Context, m declared, args any) error {
 	if c.castErr != nil {
 		return c.castErr
 	}
-	o, err := c.checked(outgoing{op: c.operation(false, method), args: args}, since)
+	o, err := c.checked(m, outgoing{op: c.operation(false, m.name), args: args})
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (c *RPCClient) sendCast(ctx context.Context, o *outgoing) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	err := c.sendOften(bounded, msg)
+	err := c.sendOften(bounded, msg, c.retries(o))
 	if inDoubt(err) {
 		c.t.counters.inDoubt.Add(1)
 	}
@@ -47,8 +48,7 @@ func (c *RPCClient) sendCast(ctx context.Context, o *outgoing) error {
 
 // sendOften sends a message as often as the settings say. What one try left in doubt stays so,
 // whatever the next one fails with.
-func (c *RPCClient) sendOften(ctx context.Context, msg *driver.Message) error {
-	tries := retries{settings: &c.s}
+func (c *RPCClient) sendOften(ctx context.Context, msg *driver.Message, tries retries) error {
 	var doubt error
 	for {
 		err := driver.MessageErr(c.t.conn.Send(ctx, []*driver.Message{msg}), 0)

@@ -167,7 +167,7 @@ func (c *RPCClient) CanSend(v string) bool {
 // Nothing is sent twice unless the client is [Repeatable]: whether a method may be repeated is
 // the application's to know.
 func (c *RPCClient) Call(ctx context.Context, method string, args, reply any) error {
-	return c.call(ctx, method, "", args, reply)
+	return c.call(ctx, declared{name: method}, args, reply)
 }
 
 // pingMethod is the method of upstream's ping endpoint (oslo_messaging/rpc/server.py).

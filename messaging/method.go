@@ -18,18 +18,27 @@ type Method[A, R any] struct {
 	// Since is the version of the interface the method appeared in; empty is the target's.
 	// A request carries the newer of the target's version and this one.
 	Since string
+	// Repeatable says that the method may run more than once for one request, as
+	// [RPCClientOptions.Repeatable] says it of all methods of a client.
+	Repeatable bool
+}
+
+// declared is what a client knows of a method.
+type declared struct {
+	name, since string
+	repeatable  bool
 }
 
 // Call calls the method by c. See [RPCClient.Call].
 func (m Method[A, R]) Call(ctx context.Context, c *RPCClient, args A) (R, error) {
 	var reply R
-	err := c.call(ctx, m.Name, m.Since, args, &reply)
+	err := c.call(ctx, declared{m.Name, m.Since, m.Repeatable}, args, &reply)
 	return reply, err
 }
 
 // Cast casts the method by c. See [RPCClient.Cast].
 func (m Method[A, R]) Cast(ctx context.Context, c *RPCClient, args A) error {
-	return c.cast(ctx, m.Name, m.Since, args)
+	return c.cast(ctx, declared{m.Name, m.Since, m.Repeatable}, args)
 }
 
 // Handle registers fn for the method. A request with an argument that A has no field for is

@@ -28,7 +28,8 @@ type ClientRequest struct {
 	// somebody sets one.
 	Headers map[string]string
 
-	client *RPCClient
+	client     *RPCClient
+	repeatable bool
 }
 
 // SetHeader sets a header.

@@ -15,6 +15,7 @@ import (
 type outgoing struct {
 	op          operation
 	version     string // that it carries
+	repeatable  bool
 	args, reply any
 	headers     map[string]string
 }
@@ -27,14 +28,14 @@ func (c *RPCClient) do(ctx context.Context, call bool, o outgoing) error {
 	target := c.s.target
 	target.Version = o.version
 	return c.chain(ctx, &ClientRequest{
-		Call: call, Method: o.op.method, Target: target, Args: o.args, Reply: o.reply, client: c,
+		Call: call, Method: o.op.method, Target: target, Args: o.args, Reply: o.reply, client: c, repeatable: o.repeatable,
 	})
 }
 
 // sendRequest is the innermost [ClientHandler].
 func sendRequest(ctx context.Context, r *ClientRequest) error {
 	o := outgoing{
-		op: r.client.operation(r.Call, r.Method), version: r.Target.Version,
+		op: r.client.operation(r.Call, r.Method), version: r.Target.Version, repeatable: r.repeatable,
 		args: r.Args, reply: r.Reply, headers: r.Headers,
 	}
 	return r.client.sendOut(ctx, r.Call, &o)
@@ -62,13 +63,19 @@ func (c *RPCClient) sendOut(ctx context.Context, call bool, o *outgoing) error {
 }
 
 // checked is o with its version, or what is wrong with a request before it is encoded. It fails before any I/O.
-func (c *RPCClient) checked(o outgoing, since string) (outgoing, error) {
+func (c *RPCClient) checked(m declared, o outgoing) (outgoing, error) {
 	if o.op.method == "" {
 		return o, o.op.errorf(CodeConfig, nil, "the method has no name")
 	}
+	o.repeatable = c.s.repeatable || m.repeatable
 	var err error
-	o.version, err = c.version(o.op, since)
+	o.version, err = c.version(o.op, m.since)
 	return o, err
+}
+
+// retries is the retry policy for a request.
+func (c *RPCClient) retries(o *outgoing) retries {
+	return retries{limit: c.s.retry, repeatable: o.repeatable}
 }
 
 // fill encodes the request into msg. It fails before any I/O.

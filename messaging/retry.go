@@ -22,7 +22,9 @@ const (
 // waits for its broker (SEND-4), and what it reports is final; with one the request is sent
 // with FailFast, and the waiting is done here.
 type retries struct {
-	settings *clientSettings
+	limit      int  // of tries again; negative is as long as there is time
+	repeatable bool // the method may run more than once for one request
+
 	unsent   int // tries again so far, after failures that certainly sent nothing
 	doubtful int // and after those that may have
 }
@@ -33,12 +35,12 @@ func (r *retries) after(err error) (pause time.Duration, again bool) {
 	case err == nil:
 		return 0, false
 	case inDoubt(err):
-		if !r.settings.repeatable || r.exhausted(r.doubtful) {
+		if !r.repeatable || r.exhausted(r.doubtful) {
 			return 0, false
 		}
 		r.doubtful++
 		return min(firstResend<<min(r.doubtful-1, 10), lastResend), true
-	case r.settings.retry < 0 || !heals(err) || r.exhausted(r.unsent):
+	case r.limit < 0 || !heals(err) || r.exhausted(r.unsent):
 		return 0, false
 	default:
 		r.unsent++
@@ -46,7 +48,7 @@ func (r *retries) after(err error) (pause time.Duration, again bool) {
 	}
 }
 
-func (r *retries) exhausted(n int) bool { return r.settings.retry >= 0 && n >= r.settings.retry }
+func (r *retries) exhausted(n int) bool { return r.limit >= 0 && n >= r.limit }
 
 // heals reports whether waiting may mend what kept a request from being sent: a connection
 // problem, which is all that upstream's retry is about.

@@ -57,6 +57,16 @@ func send(ctx context.Context, how string, c *RPCClient) error {
 	return c.Call(ctx, "echo", nil, nil)
 }
 
+// sendDeclared is send by a Method.
+func sendDeclared(ctx context.Context, how string, c *RPCClient, repeatable bool) error {
+	m := Method[struct{}, struct{}]{Name: "echo", Repeatable: repeatable}
+	if how == "cast" {
+		return m.Cast(ctx, c, struct{}{})
+	}
+	_, err := m.Call(ctx, c, struct{}{})
+	return err
+}
+
 // eachWay runs f for calls and casts, on drivers with and without SendAsync: retry means the
 // same on every path.
 func eachWay(t *testing.T, f func(t *testing.T, how, mode string)) {
@@ -135,13 +145,17 @@ func TestRepeatable(t *testing.T) {
 		call, cast error
 		callTries  int
 		castTries  int
+		declared   bool               // the method is declared to be repeatable
+		middleware []ClientMiddleware // which must carry that on
 	}{
-		{"not repeatable and lost", false, -1, 1, false, ErrInDoubt, ErrInDoubt, 1, 1},
-		{"not repeatable and arrived", false, -1, 1, true, nil, ErrInDoubt, 1, 1},
-		{"repeatable and lost", true, -1, 3, false, nil, nil, 4, 4},
-		{"repeatable and arrived", true, -1, 3, true, nil, nil, 1, 4},
-		{"repeatable, lost too often", true, 2, 9, false, ErrInDoubt, ErrInDoubt, 3, 3},
-		{"repeatable with retry 0", true, 0, 9, false, ErrInDoubt, ErrInDoubt, 1, 1},
+		{"not repeatable and lost", false, -1, 1, false, ErrInDoubt, ErrInDoubt, 1, 1, false, nil},
+		{"not repeatable and arrived", false, -1, 1, true, nil, ErrInDoubt, 1, 1, false, nil},
+		{"repeatable and lost", true, -1, 3, false, nil, nil, 4, 4, false, nil},
+		{"repeatable and arrived", true, -1, 3, true, nil, nil, 1, 4, false, nil},
+		{"repeatable, lost too often", true, 2, 9, false, ErrInDoubt, ErrInDoubt, 3, 3, false, nil},
+		{"repeatable with retry 0", true, 0, 9, false, ErrInDoubt, ErrInDoubt, 1, 1, false, nil},
+		{"declared repeatable and lost", false, -1, 3, false, nil, nil, 4, 4, true, nil},
+		{"declared, through middleware", false, -1, 3, false, nil, nil, 4, 4, true, []ClientMiddleware{named("a", new([]string))}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, how, mode string) {
@@ -151,13 +165,13 @@ func TestRepeatable(t *testing.T) {
 				ep.HandleFunc("echo", func(context.Context, map[string]any) (any, error) { ran++; return nil, nil })
 				serve(t, r.Transport, computeTarget, nil, ep)
 				c := NewRPCClient(r.Transport, Target{Topic: "compute"}, &RPCClientOptions{
-					Retry: new(tt.retry), Repeatable: tt.repeatable,
+					Retry: new(tt.retry), Repeatable: tt.repeatable, Middleware: tt.middleware,
 				})
 				want, tries := tt.call, tt.callTries
 				if how == "cast" {
 					want, tries = tt.cast, tt.castTries
 				}
-				err := send(t.Context(), how, c)
+				err := sendDeclared(t.Context(), how, c, tt.declared)
 				if !errors.Is(err, want) || (err == nil) != (want == nil) || r.tries != tries {
 					t.Errorf("%v after %d tries", err, r.tries)
 				}
