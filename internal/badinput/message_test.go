@@ -46,35 +46,10 @@ func rejected() []struct{ name, contentType, body, reason string } {
 	}
 }
 
-// publisher is a channel of the AMQP library, which publishes what no peer would.
-func publisher(t *testing.T, broker *peertest.RabbitMQ, vhost string) *amqp.Channel {
-	t.Helper()
-	conn, err := amqp.DialConfig("amqp://guest:guest@"+broker.Addr(), amqp.Config{Vhost: vhost})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	return ch
-}
-
-func publish(t *testing.T, ch *amqp.Channel, exchange, key, contentType, body string) {
-	t.Helper()
-	c, err := ch.PublishWithDeferredConfirm(exchange, key, true, false, amqp.Publishing{
+func publish(p *testbed.RawPeer, exchange, key, contentType, body string) {
+	p.PublishRaw(exchange, key, amqp.Publishing{
 		ContentType: contentType, ContentEncoding: "utf-8", Body: []byte(body), DeliveryMode: amqp.Persistent,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ok, err := c.WaitContext(within(t, patience)); !ok || err != nil {
-		t.Fatalf("the broker does not take it: %t, %v", ok, err)
-	}
 }
 
 // TestMalformedMessages puts messages into a server's queue and into a caller's reply queue
@@ -99,12 +74,12 @@ func TestMalformedMessages(t *testing.T) {
 	}
 	mustCount(t, 1)
 	served := int64(1)
-	ch := publisher(t, broker, vhost)
+	ch := testbed.NewRawPeer(t, broker, vhost)
 	replyQueue := replyQueueOf(t, broker, vhost)
 	for _, tc := range rejected() {
 		t.Run("request/"+tc.name, func(t *testing.T) {
 			before := len(logs.Lines("message rejected"))
-			publish(t, ch, "openstack", "t.s1", tc.contentType, tc.body)
+			publish(ch, "openstack", "t.s1", tc.contentType, tc.body)
 			served++
 			mustCount(t, served) // behind it in the same queue
 			mustLogOnce(t, logs, before, tc.reason)
@@ -113,7 +88,7 @@ func TestMalformedMessages(t *testing.T) {
 	for _, tc := range rejected() {
 		t.Run("reply/"+tc.name, func(t *testing.T) {
 			before := len(callerLogs.Lines("message rejected"))
-			publish(t, ch, "", replyQueue, tc.contentType, tc.body)
+			publish(ch, "", replyQueue, tc.contentType, tc.body)
 			served++
 			mustCount(t, served)
 			mustLogOnce(t, callerLogs, before, tc.reason)
@@ -178,7 +153,7 @@ func TestMalformedRequests(t *testing.T) {
 	ep := messaging.NewEndpoint(nil)
 	ep.HandleFunc("echo", func(_ context.Context, args map[string]any) (any, error) { return args, nil })
 	testbed.Serve(t, messaging.NewRPCServer(tr, messaging.Target{Topic: "t", Server: "s1"}, nil, ep))
-	ch := publisher(t, broker, vhost)
+	ch := testbed.NewRawPeer(t, broker, vhost)
 	q, err := ch.QueueDeclare("reply_raw", false, true, false, false, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +174,7 @@ func TestMalformedRequests(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			id := fmt.Sprintf("%032d", i)
-			publish(t, ch, "openstack", "t.s1", jsonType, envelope("2.0",
+			publish(ch, "openstack", "t.s1", jsonType, envelope("2.0",
 				fmt.Sprintf(`{%s, "_msg_id": %q, "_reply_q": "reply_raw", "_timeout": null, "_unique_id": %q}`, tc.request, id, id)))
 			select {
 			case d := <-replies:

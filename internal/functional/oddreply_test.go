@@ -43,7 +43,7 @@ func (s *oddServer) call(t *testing.T, c *messaging.RPCClient, replies ...amqp.P
 	request := opened(t, next(t, s.requests))
 	for _, m := range replies {
 		m.Body = []byte(strings.ReplaceAll(string(m.Body), "ID", request["_msg_id"].(string)))
-		s.publish("", request["_reply_q"].(string), m)
+		s.PublishRaw("", request["_reply_q"].(string), m)
 	}
 	o := <-ended
 	return o.result, o.err

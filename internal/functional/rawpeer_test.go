@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 const jsonType = "application/json"
@@ -17,27 +19,15 @@ func envelope(inner string) string {
 	return string(text)
 }
 
-// rawPeer is a peer that speaks AMQP itself, so that it can say what no library would.
+// rawPeer is a peer of the test bed, in the world of a test.
 type rawPeer struct {
-	t  *testing.T
-	ch *amqp.Channel
+	t *testing.T
+	*testbed.RawPeer
 }
 
 func newRawPeer(t *testing.T, w *world) *rawPeer {
 	t.Helper()
-	conn, err := amqp.DialConfig("amqp://guest:guest@"+bed.Broker(t).Addr(), amqp.Config{Vhost: w.vhost})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	return &rawPeer{t, ch}
+	return &rawPeer{t, testbed.NewRawPeer(t, bed.Broker(t), w.vhost)}
 }
 
 func (p *rawPeer) must(err error) {
@@ -51,25 +41,15 @@ func (p *rawPeer) must(err error) {
 // it is a reply queue.
 func (p *rawPeer) consume(queue, exchange, kind string) <-chan amqp.Delivery {
 	p.t.Helper()
-	_, err := p.ch.QueueDeclare(queue, false, false, false, false, nil)
+	_, err := p.QueueDeclare(queue, false, false, false, false, nil)
 	p.must(err)
 	if exchange != "" {
-		p.must(p.ch.ExchangeDeclare(exchange, kind, false, kind == "fanout", false, false, nil))
-		p.must(p.ch.QueueBind(queue, queue, exchange, false, nil))
+		p.must(p.ExchangeDeclare(exchange, kind, false, kind == "fanout", false, false, nil))
+		p.must(p.QueueBind(queue, queue, exchange, false, nil))
 	}
-	messages, err := p.ch.Consume(queue, "", true, false, false, false, nil)
+	messages, err := p.Consume(queue, "", true, false, false, false, nil)
 	p.must(err)
 	return messages
-}
-
-// publish sends a message and waits for the broker to take it.
-func (p *rawPeer) publish(exchange, key string, m amqp.Publishing) {
-	p.t.Helper()
-	c, err := p.ch.PublishWithDeferredConfirm(exchange, key, true, false, m)
-	p.must(err)
-	if ok, err := c.WaitContext(soon(p.t)); !ok || err != nil {
-		p.t.Fatalf("the broker does not take it: %t, %v", ok, err)
-	}
 }
 
 func jsonMessage(body string) amqp.Publishing {
@@ -107,6 +87,6 @@ func opened(t *testing.T, d amqp.Delivery) map[string]any {
 // passive fails unless the queue exists.
 func (p *rawPeer) passive(queue string) {
 	p.t.Helper()
-	_, err := p.ch.QueueDeclarePassive(queue, false, false, false, false, nil)
+	_, err := p.QueueDeclarePassive(queue, false, false, false, false, nil)
 	p.must(err)
 }

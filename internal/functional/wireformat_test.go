@@ -174,7 +174,7 @@ func TestReplyWireFormat(t *testing.T) {
 				case f.target.Server != "":
 					key += "." + f.target.Server
 				}
-				peer.publish(exchange, key, compressedMessage(envelope(string(inner)), compressed))
+				peer.PublishRaw(exchange, key, compressedMessage(envelope(string(inner)), compressed))
 				reply := opened(t, next(t, replies))
 				rc := map[string]any{}
 				maps.Copy(rc, f.context)
@@ -212,7 +212,7 @@ func TestDuplicateRequest(t *testing.T) {
 	peer := newRawPeer(t, w)
 	replies := peer.consume("reply_raw", "", "")
 	for i, id := range []string{"one", "one", "two"} {
-		peer.publish("openstack", "testtopic", jsonMessage(envelope(
+		peer.PublishRaw("openstack", "testtopic", jsonMessage(envelope(
 			fmt.Sprintf(`{"method": "count", "args": {}, "_msg_id": "%d", "_reply_q": "reply_raw", "_timeout": null, "_unique_id": %q}`, i, id))))
 	}
 	answered := make(map[string]any)
@@ -224,7 +224,7 @@ func TestDuplicateRequest(t *testing.T) {
 		t.Errorf("answered were %v, %d were run", answered, ran.Load())
 	}
 	stop() // what is not acknowledged goes back to the queue
-	if q, err := peer.ch.QueueDeclarePassive("testtopic", false, false, false, false, nil); err != nil || q.Messages != 0 {
+	if q, err := peer.QueueDeclarePassive("testtopic", false, false, false, false, nil); err != nil || q.Messages != 0 {
 		t.Errorf("%d messages are left, %v", q.Messages, err)
 	}
 }
@@ -236,7 +236,7 @@ func TestMonitoredUnknownMethod(t *testing.T) {
 	peer := newRawPeer(t, w)
 	replies := peer.consume("reply_raw", "", "")
 	ask := func(method, id, timeout string) {
-		peer.publish("openstack", "testtopic", jsonMessage(envelope(
+		peer.PublishRaw("openstack", "testtopic", jsonMessage(envelope(
 			fmt.Sprintf(`{"method": %q, "args": {}, "_msg_id": %q, "_reply_q": "reply_raw", "_timeout": %s, "_unique_id": %q}`, method, id, timeout, id))))
 	}
 	ask("unknown", "1", "0.2")

@@ -4,13 +4,10 @@ package testbed
 
 import (
 	"context"
-	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/internal/peertest"
 )
@@ -35,25 +32,9 @@ func Queues(tb testing.TB, broker *peertest.RabbitMQ, vhost, prefix string) []st
 // which is quicker than rabbitmqctl.
 func DeleteQueues(tb testing.TB, broker *peertest.RabbitMQ, vhost string, names ...string) {
 	tb.Helper()
-	url := strings.Replace(broker.URL(vhost), "rabbit://", "amqp://", 1)
-	conn, err := amqp.DialConfig(url, amqp.Config{Dial: func(network, addr string) (net.Conn, error) {
-		dialer := net.Dialer{Timeout: operatorTimeout}
-		c, err := dialer.DialContext(tb.Context(), network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return c, c.SetDeadline(time.Now().Add(operatorTimeout))
-	}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }() // what matters is done by then
-	ch, err := conn.Channel()
-	if err != nil {
-		tb.Fatal(err)
-	}
+	peer := NewRawPeer(tb, broker, vhost)
 	for _, name := range names {
-		if _, err := ch.QueueDelete(name, false, false, false); err != nil {
+		if _, err := peer.QueueDelete(name, false, false, false); err != nil {
 			tb.Fatalf("delete queue %s: %v", name, err)
 		}
 	}
