@@ -102,7 +102,7 @@ func newClient(t *Transport, s clientSettings) *RPCClient {
 		castErr: s.check(t, roleCast, operation{verb: "cast", target: s.target}),
 	}
 	if len(s.middleware) > 0 {
-		c.chain = chainClient(sendRequest, s.middleware...)
+		c.chain = chain(ClientHandler(sendRequest), s.middleware)
 	}
 	return c
 }

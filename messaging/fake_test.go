@@ -189,13 +189,6 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// waitingCalls is the size of the table of calls.
-func (r *rig) waitingCalls() int {
-	r.replies.mu.Lock()
-	defer r.replies.mu.Unlock()
-	return len(r.replies.waiting)
-}
-
 var computeTarget = Target{Topic: "compute", Server: "host1"}
 
 func echoEndpoint() *Endpoint {

@@ -78,16 +78,8 @@ type ServerHandler func(ctx context.Context, r *ServerRequest) (any, error)
 // other, runs the method twice. The chain is made once for each server.
 type ServerMiddleware func(next ServerHandler) ServerHandler
 
-// chainClient wraps h so that the first of the middleware is the outermost.
-func chainClient(h ClientHandler, all ...ClientMiddleware) ClientHandler {
-	for _, m := range slices.Backward(all) {
-		h = m(h)
-	}
-	return h
-}
-
-// chainServer wraps h so that the first of the middleware is the outermost.
-func chainServer(h ServerHandler, all ...ServerMiddleware) ServerHandler {
+// chain wraps h so that the first of the middleware is the outermost.
+func chain[H any, M ~func(H) H](h H, all []M) H {
 	for _, m := range slices.Backward(all) {
 		h = m(h)
 	}

@@ -132,8 +132,8 @@ func TestManyConcurrentCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r.waitingCalls() != 0 || r.counters.lateReplies.Load() != 0 {
-		t.Errorf("%d calls still wait, %d replies were late", r.waitingCalls(), r.counters.lateReplies.Load())
+	if r.replies.waitingNow() != 0 || r.counters.lateReplies.Load() != 0 {
+		t.Errorf("%d calls still wait, %d replies were late", r.replies.waitingNow(), r.counters.lateReplies.Load())
 	}
 }
 

@@ -124,8 +124,8 @@ func TestRetry(t *testing.T) {
 				if n := int(r.Stats().Retries); n != tt.tries-1 {
 					t.Errorf("counted %d retries", n)
 				}
-				if len(r.ids) != 1 || r.waitingCalls() != 0 {
-					t.Errorf("ids %v; %d calls wait", r.ids, r.waitingCalls())
+				if len(r.ids) != 1 || r.replies.waitingNow() != 0 {
+					t.Errorf("ids %v; %d calls wait", r.ids, r.replies.waitingNow())
 				}
 			})
 		})

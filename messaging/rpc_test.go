@@ -97,7 +97,7 @@ func TestCall(t *testing.T) {
 		if err := c.Call(ctx, "echo", nil, &wrong); !errors.Is(err, ErrEncoding) || !strings.Contains(err.Error(), "does not fit a *[]int") {
 			t.Errorf("a result that does not fit: %v", err)
 		}
-		eventually(t, "no call waits", func() bool { return r.waitingCalls() == 0 })
+		eventually(t, "no call waits", func() bool { return r.replies.waitingNow() == 0 })
 	})
 }
 

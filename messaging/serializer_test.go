@@ -103,7 +103,7 @@ func TestClientSerializerFails(t *testing.T) {
 			if !errors.Is(err, ErrEncoding) || !strings.Contains(err.Error(), "no "+strings.TrimSuffix(hook, " panics")) {
 				t.Errorf("%v", err)
 			}
-			if r.waitingCalls() != 0 {
+			if r.replies.waitingNow() != 0 {
 				t.Error("the call still waits")
 			}
 		})

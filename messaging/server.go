@@ -85,7 +85,7 @@ func (s *RPCServer) makeChain() ServerHandler {
 	if len(own) > 0 {
 		all = append(all, recoverPanics) // of the middleware; the method's are recovered in runMethod
 	}
-	return chainServer(runMethod, append(all, own...)...)
+	return chain(ServerHandler(runMethod), append(all, own...))
 }
 
 // Ready returns a channel that is closed once the server receives requests: what is sent from

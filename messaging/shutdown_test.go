@@ -270,7 +270,7 @@ func TestCloseWhileOpeningReplies(t *testing.T) {
 	if err := wait(t, called, "the call"); !errors.Is(err, ErrClosed) {
 		t.Errorf("the call: %v", err)
 	}
-	if r.waitingCalls() != 0 {
+	if r.replies.waitingNow() != 0 {
 		t.Error("the call still waits")
 	}
 }

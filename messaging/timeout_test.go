@@ -53,7 +53,7 @@ func TestCallTimesOut(t *testing.T) {
 				if !errors.Is(err, ErrNoReply) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), tt.want.String()) {
 					t.Errorf("error %v", err)
 				}
-				if r.waitingCalls() != 0 {
+				if r.replies.waitingNow() != 0 {
 					t.Error("the call still waits")
 				}
 			})
@@ -78,7 +78,7 @@ func TestLateReplyIsCounted(t *testing.T) {
 		if err := <-result; err != context.Canceled {
 			t.Errorf("a cancelled call: %v", err)
 		}
-		if r.waitingCalls() != 0 {
+		if r.replies.waitingNow() != 0 {
 			t.Error("the call still waits")
 		}
 		close(release)

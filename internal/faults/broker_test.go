@@ -31,9 +31,7 @@ func testRestartBroker(t *testing.T, broker *peertest.RabbitMQ) {
 	}
 	s := settings{URL: broker.URL("/"), Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
-	server := startApp(t, "server", tmp, l, s)
-	s.Callers, s.First = callers, 1
-	client := startApp(t, "client", tmp, l, s)
+	apps := startPair(t, tmp, l, s)
 	var recoveries []time.Duration
 	began := time.Now()
 	for _, d := range downs {
@@ -56,11 +54,6 @@ func testRestartBroker(t *testing.T, broker *peertest.RabbitMQ) {
 		began = back
 	}
 	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 5*callers })
-	client.stop(t, false)
-	server.stop(t, false)
-	if sum := l.check(t, timeout, len(downs), recoveries); sum.Unreturned > 0 {
-		t.Errorf("%d calls never returned", sum.Unreturned)
-	}
-	mustLeaveNothing(t, tmp)
+	apps.end(t, timeout, len(downs), recoveries)
 	mustLeaveQueues(t, broker, "/")
 }

@@ -23,12 +23,10 @@ func TestKillDriver(t *testing.T) {
 			vhost := broker.NewVhost(t)
 			s := settings{URL: broker.URL(vhost), Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
 			l, tmp := newLedger(), tempDir(t)
-			server := startApp(t, "server", tmp, l, s)
-			s.Callers, s.First = callers, 1
-			client := startApp(t, "client", tmp, l, s)
-			victim := client
+			apps := startPair(t, tmp, l, s)
+			victim := apps.client
 			if end == "server" {
-				victim = server
+				victim = apps.server
 			}
 			var recoveries []time.Duration
 			began := time.Now()
@@ -48,13 +46,7 @@ func TestKillDriver(t *testing.T) {
 				began = at
 			}
 			testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 10*callers })
-			client.stop(t, false)
-			server.stop(t, false)
-			sum := l.check(t, timeout, kills, recoveries)
-			if sum.Unreturned > 0 {
-				t.Errorf("%d calls never returned", sum.Unreturned)
-			}
-			mustLeaveNothing(t, tmp)
+			apps.end(t, timeout, kills, recoveries)
 			mustLeaveQueues(t, broker, vhost)
 		})
 	}

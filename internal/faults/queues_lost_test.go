@@ -17,9 +17,7 @@ func TestDeleteQueues(t *testing.T) {
 	vhost := broker.NewVhost(t)
 	s := settings{URL: broker.URL(vhost), Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
-	server := startApp(t, "server", tmp, l, s)
-	s.Callers, s.First = callers, 1
-	client := startApp(t, "client", tmp, l, s)
+	apps := startPair(t, tmp, l, s)
 	var recoveries []time.Duration
 	began := time.Now()
 	for _, prefix := range []string{
@@ -45,11 +43,6 @@ func TestDeleteQueues(t *testing.T) {
 	}
 	// All callers, not only one.
 	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 10*callers })
-	client.stop(t, false)
-	server.stop(t, false)
-	if sum := l.check(t, timeout, len(recoveries), recoveries); sum.Unreturned > 0 {
-		t.Errorf("%d calls never returned", sum.Unreturned)
-	}
-	mustLeaveNothing(t, tmp)
+	apps.end(t, timeout, len(recoveries), recoveries)
 	mustLeaveQueues(t, broker, vhost)
 }

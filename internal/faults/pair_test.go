@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"testing"
+	"time"
+)
+
+// pair is a server and a client, each an application of its own, with one ledger.
+type pair struct {
+	server, client *app
+	ledger         *ledger
+	tmp            string
+}
+
+// startPair starts the server of s, and a client with the usual number of callers.
+func startPair(t *testing.T, tmp string, l *ledger, s settings) pair {
+	t.Helper()
+	p := pair{ledger: l, tmp: tmp, server: startApp(t, "server", tmp, l, s)}
+	s.Callers, s.First = callers, 1
+	p.client = startApp(t, "client", tmp, l, s)
+	return p
+}
+
+// end stops both, checks the ledger, and that every call returned and nothing is left.
+func (p pair) end(t *testing.T, timeout time.Duration, faults int, recoveries []time.Duration) {
+	t.Helper()
+	p.client.stop(t, false)
+	p.server.stop(t, false)
+	if sum := p.ledger.check(t, timeout, faults, recoveries); sum.Unreturned > 0 {
+		t.Errorf("%d calls never returned", sum.Unreturned)
+	}
+	mustLeaveNothing(t, p.tmp)
+}
