@@ -124,12 +124,11 @@ func (c *RPCClient) encodeBody(ctx context.Context, o *outgoing) (body []byte, e
 }
 
 // decode decodes a result into reply, which may be nil.
-func (c *RPCClient) decode(ctx context.Context, data []byte, reply any) (err error) {
+func (c *RPCClient) decode(ctx context.Context, data []byte, reply any) error {
 	if c.s.serializer == nil || reply == nil {
 		return decodeInto(data, reply)
 	}
-	defer recovered(&err)
-	return c.s.serializer.Unmarshal(ctx, data, reply)
+	return unmarshalWith(ctx, c.s.serializer, data, reply)
 }
 
 // version returns the version to send, within the cap.
