@@ -32,11 +32,27 @@ func Rules() []Rule {
 		{
 			Package: "messaging/internal/host/...",
 			May: []string{
-				"plugin/driver", "internal/bridge", "internal/procfs", "internal/version", "github.com/hashicorp/go-plugin/...",
-				"github.com/hashicorp/go-hclog", "google.golang.org/grpc/...", "golang.org/x/sys/unix",
+				"messaging/internal/driverfile", "messaging/internal/driverproc", "plugin/driver", "internal/bridge", "internal/procfs",
+				"internal/version", "github.com/fsnotify/fsnotify",
+				"github.com/hashicorp/go-plugin/...", "github.com/hashicorp/go-hclog", "google.golang.org/grpc/...",
 			},
 			Never: []string{"sdk/...", "plugins/...", "messaging"},
 		},
+		{
+			Package: "messaging/internal/driverfile",
+			May:     []string{"plugin/driver", "golang.org/x/sys/unix"},
+			Never:   []string{"internal/bridge", "sdk/...", "plugins/...", "messaging"},
+		},
+		{
+			Package: "messaging/internal/driverproc/...",
+			May: []string{
+				"messaging/internal/driverfile", "messaging/internal/driverlog", "plugin/driver", "internal/procfs",
+				"github.com/hashicorp/go-plugin/...", "github.com/hashicorp/go-hclog", "google.golang.org/grpc/...", "golang.org/x/sys/unix",
+			},
+			Never: []string{"internal/bridge", "sdk/...", "plugins/...", "messaging"},
+		},
+		{Package: "messaging/internal/driverlog", Never: []string{"*"}},
+		{Package: "messaging/internal/hosttest", May: []string{"plugin/driver"}},
 		{
 			Package: "messaging/messagingtest",
 			May:     []string{"messaging", "plugin/driver", "internal/memory"},

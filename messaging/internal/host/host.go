@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parleymq/parley/messaging/internal/driverfile"
 	"github.com/parleymq/parley/plugin/driver"
 )
 
@@ -63,7 +64,7 @@ func setDefault(d *time.Duration, def time.Duration) {
 // Host runs drivers for one application. It is safe for concurrent use.
 type Host struct {
 	opts   Options
-	search SearchPath
+	search driverfile.SearchPath
 
 	mu      sync.Mutex
 	running map[processKey]*supervisor // guarded by mu
@@ -84,13 +85,13 @@ func New(o Options) *Host {
 		exe = "" // only the directory beside the executable is lost
 	}
 	return &Host{
-		opts: o, search: NewSearchPath(o.DriverPath, os.Getenv, exe),
+		opts: o, search: driverfile.NewSearchPath(o.DriverPath, os.Getenv, exe),
 		running: make(map[processKey]*supervisor),
 	}
 }
 
 // SearchPath is where the Host looks for drivers.
-func (h *Host) SearchPath() SearchPath { return h.search }
+func (h *Host) SearchPath() driverfile.SearchPath { return h.search }
 
 // OpenRequest is a connection asked for.
 type OpenRequest struct {

@@ -9,72 +9,40 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
 
-// roleVariable makes the test program act as something else than a test.
-const roleVariable = "PARLEY_TEST_ROLE"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(roleVariable) == "host" {
-		actAsHost()
-		return
-	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		removeHelper()
+		if built.dir != "" {
+			_ = os.RemoveAll(built.dir)
+		}
 		os.Exit(code)
 	}))
 }
 
-// helper is the compiled helperdriver, built when the first test wants it.
-var helper struct {
+// built is the fake driver, compiled when the first test wants it.
+var built struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// helperProgram returns the path of the compiled helperdriver.
-func helperProgram(t testing.TB) string {
+// FakeDriverDir builds the fake driver and returns the directory it is in.
+func FakeDriverDir(t testing.TB) string {
 	t.Helper()
-	helper.once.Do(func() {
-		if helper.dir, helper.err = os.MkdirTemp("", "helperdriver"); helper.err != nil {
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "fakedriver"); built.err != nil {
 			return
 		}
-		out, err := exec.Command("go", "build", "-o", filepath.Join(helper.dir, "helperdriver"),
-			"./internal/helperdriver").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "parley-driver-fake"), "../../../plugins/fake").CombinedOutput()
 		if err != nil {
-			helper.err = fmt.Errorf("%w\n%s", err, out)
+			built.err = fmt.Errorf("%w\n%s", err, out)
 		}
 	})
-	if helper.err != nil {
-		t.Fatalf("build the helper driver: %v", helper.err)
+	if built.err != nil {
+		t.Fatalf("build the fake driver: %v", built.err)
 	}
-	return filepath.Join(helper.dir, "helperdriver")
-}
-
-func removeHelper() {
-	if helper.dir != "" {
-		_ = os.RemoveAll(helper.dir)
-	}
-}
-
-// waitLimit bounds every wait of a test.
-const waitLimit = 20 * time.Second
-
-// eventually waits until the condition holds. It looks often instead of sleeping long.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(waitLimit)
-	defer deadline.Stop()
-	look := time.NewTicker(2 * time.Millisecond)
-	defer look.Stop()
-	for !condition() {
-		select {
-		case <-look.C:
-		case <-deadline.C:
-			t.Fatalf("timed out: %s", what)
-		}
-	}
+	return built.dir
 }

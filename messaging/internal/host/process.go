@@ -22,6 +22,8 @@ import (
 
 	"github.com/parleymq/parley/internal/bridge"
 	"github.com/parleymq/parley/internal/version"
+	"github.com/parleymq/parley/messaging/internal/driverfile"
+	"github.com/parleymq/parley/messaging/internal/driverproc"
 	"github.com/parleymq/parley/plugin/driver"
 )
 
@@ -38,9 +40,9 @@ const (
 type process struct {
 	peer   *bridge.Peer
 	pid    int
-	runner *driverRunner
+	runner *driverproc.Runner
 	client *plugin.Client
-	keeper connKeeper
+	keeper driverproc.ConnKeeper
 	logger *slog.Logger
 
 	gone   chan struct{} // closed when the process is gone or given up
@@ -57,11 +59,11 @@ func launch(ctx context.Context, h *Host, name string, logger *slog.Logger) (*pr
 	if err != nil {
 		return nil, err
 	}
-	base, err := openRunBase(h.opts.RuntimeDir, os.Getenv)
+	base, err := driverproc.OpenBase(h.opts.RuntimeDir, os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	r, err := newDriverRunner(runnerSpec{
+	r, err := driverproc.New(driverproc.Spec{
 		Driver: found, Base: base, Majors: []int{bridge.ProtocolMajor}, Logger: h.opts.Logger,
 	})
 	if err != nil {
@@ -81,7 +83,7 @@ func launch(ctx context.Context, h *Host, name string, logger *slog.Logger) (*pr
 }
 
 // greet starts the process under go-plugin and says Hello.
-func (p *process) greet(ctx context.Context, h *Host, name string, found Candidate) error {
+func (p *process) greet(ctx context.Context, h *Host, name string, found driverfile.Candidate) error {
 	limits := bridge.Limits{MaxFrameBytes: h.opts.MaxFrameBytes}
 	p.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  bridge.Handshake(),
@@ -279,7 +281,7 @@ func (p *process) kill() {
 
 // killProcess kills the process group, whatever state it is in.
 func (p *process) killProcess() {
-	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), driverproc.KillTimeout)
 	defer cancel()
 	if err := p.runner.Kill(ctx); err != nil {
 		p.logger.Error("driver process could not be killed", "err", err.Error())
@@ -288,7 +290,7 @@ func (p *process) killProcess() {
 
 // sweep removes what dead hosts left behind.
 func sweep(o Options) {
-	base, err := openRunBase(o.RuntimeDir, os.Getenv)
+	base, err := driverproc.OpenBase(o.RuntimeDir, os.Getenv)
 	if err != nil {
 		return // the launch that follows says why, with what to do
 	}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driverproc
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// roleVariable makes the test program act as something else than a test.
+const roleVariable = "PARLEY_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == "host" {
+		actAsHost()
+		return
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		removeHelper()
+		os.Exit(code)
+	}))
+}
+
+// helper is the compiled helperdriver, built when the first test wants it.
+var helper struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// helperProgram returns the path of the compiled helperdriver.
+func helperProgram(t testing.TB) string {
+	t.Helper()
+	helper.once.Do(func() {
+		if helper.dir, helper.err = os.MkdirTemp("", "helperdriver"); helper.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", filepath.Join(helper.dir, "helperdriver"),
+			"./internal/helperdriver").CombinedOutput()
+		if err != nil {
+			helper.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if helper.err != nil {
+		t.Fatalf("build the helper driver: %v", helper.err)
+	}
+	return filepath.Join(helper.dir, "helperdriver")
+}
+
+func removeHelper() {
+	if helper.dir != "" {
+		_ = os.RemoveAll(helper.dir)
+	}
+}
