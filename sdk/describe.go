@@ -22,7 +22,7 @@ type Description struct {
 func printDescription(info driver.Info, w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	return enc.Encode(Description{Info: info, SDKVersion: version.Number, ProtocolMajors: []int{bridge.ProtocolMajor}})
+	return enc.Encode(Description{Info: info, SDKVersion: version.Number, ProtocolMajors: bridge.Majors()})
 }
 
 func printUsage(info driver.Info, w io.Writer) {
@@ -35,5 +35,6 @@ when started by hand.
   ~/.local/share/parley/drivers or /usr/local/lib/parley/drivers.
   Then use it by its name:    parley call --url %[1]s://... --topic T METHOD
   See what it can do:         parley-driver-%[1]s describe
+  Run it in a debugger:       parley-driver-%[1]s --debug
 `, info.Name, info.Version, info.Summary)
 }

@@ -23,9 +23,16 @@ import (
 
 // ServeOptions tune Serve; nil means the defaults.
 type ServeOptions struct {
-	// MaxFrameBytes is the largest message the driver takes, 16 MiB if zero. The application
+	// MaxFrameBytes is the largest frame that is sent or taken, 16 MiB if zero. The application
 	// has a limit of its own; the smaller counts.
 	MaxFrameBytes int
+	// MaxMessageBytes is the largest message, 64 MiB if zero: what does not fit into a chunk goes
+	// in several, between others. Again the smaller of the two sides' counts.
+	MaxMessageBytes int
+}
+
+func (o *ServeOptions) limits() bridge.Limits {
+	return bridge.Limits{MaxFrameBytes: o.MaxFrameBytes, MaxMessageBytes: o.MaxMessageBytes}
 }
 
 const (
@@ -40,7 +47,12 @@ const (
 // the application let it go or is gone, 1 when it was started by hand, 2 for wrong usage.
 //
 // Standard output belongs to the handshake and standard error to log records; a driver that
-// prints to either does no harm, and what it printed appears in the application's log.
+// prints to either does no harm, and what it printed appears in the application's log. So does
+// what is logged by slog's default logger and by the standard log package, which Serve sets:
+// their records obey the level that the application wants.
+//
+// Ctrl-C in a terminal that it shares with the application is not for the driver, and ignored.
+// On SIGTERM it closes its connections and ends.
 func Serve(d driver.Driver, opts *ServeOptions) {
 	os.Exit(run(d, opts, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -49,6 +61,9 @@ func Serve(d driver.Driver, opts *ServeOptions) {
 func run(d driver.Driver, opts *ServeOptions, args []string, stdout, stderr io.Writer) int {
 	if opts == nil {
 		opts = &ServeOptions{}
+	}
+	if len(args) == 1 && args[0] == "--debug" {
+		return runDebug(d, opts, stdout, stderr)
 	}
 	if len(args) > 0 {
 		return command(d.Describe(), args, stdout, stderr)
@@ -64,8 +79,9 @@ func run(d driver.Driver, opts *ServeOptions, args []string, stdout, stderr io.W
 func serve(d driver.Driver, opts *ServeOptions, handshake plugin.HandshakeConfig) int {
 	tuneRuntime()
 	level := new(slog.LevelVar)
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	limits := bridge.Limits{MaxFrameBytes: opts.MaxFrameBytes}
+	logger := newLogger(os.Stderr, level)
+	streams := newStdio()
+	limits := opts.limits()
 	life := newLifeline(logger)
 	server := bridge.NewServer(d, bridge.ServerConfig{
 		SDKVersion: version.Number, Limits: limits, Logger: logger, Level: level,
@@ -78,6 +94,7 @@ func serve(d driver.Driver, opts *ServeOptions, handshake plugin.HandshakeConfig
 			HandshakeConfig:  handshake,
 			VersionedPlugins: bridge.Plugins(server),
 			GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
+				o = append(o, streams.serverOptions()...)
 				return grpc.NewServer(append(o, bridge.ServerOptions(limits)...)...)
 			},
 			// Its records say nothing that ours do not.

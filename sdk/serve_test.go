@@ -5,6 +5,7 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -57,12 +58,19 @@ func TestDescribePrintsJSON(t *testing.T) {
 }
 
 func TestWrongArguments(t *testing.T) {
-	status, _, stderr := start(t, "--serve", "now")
-	if status != 2 || !strings.Contains(stderr, `unknown arguments ["--serve" "now"]`) {
-		t.Errorf("status %d: %s", status, stderr)
+	for _, args := range [][]string{{"--serve", "now"}, {"--debugger"}, {"--debug", "now"}, {"describe", "--debug"}, {""}} {
+		status, stdout, stderr := start(t, args...)
+		if status != 2 || stdout != "" || !strings.Contains(stderr, fmt.Sprintf("unknown arguments %q", args)) {
+			t.Errorf("%q: status %d: %s", args, status, stderr)
+		}
 	}
-	if status, stdout, _ := start(t, "--help"); status != 0 || !strings.Contains(stdout, "started by hand") {
-		t.Errorf("help: status %d: %s", status, stdout)
+	for _, help := range []string{"--help", "-h", "help"} {
+		status, stdout, stderr := start(t, help)
+		for _, text := range []string{"started by hand", "parley-driver-test describe", "parley-driver-test --debug"} {
+			if status != 0 || stderr != "" || !strings.Contains(stdout, text) {
+				t.Errorf("%s: status %d, %q is missing: %s%s", help, status, text, stdout, stderr)
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package bridge_test
 
 import (
 	"context"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,7 +15,13 @@ import (
 	"github.com/parleymq/parley/sdk/drivertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if majors := os.Getenv(majorsEnv); majors != "" {
+		serveMajors(majors)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // TestConformance runs the suite that the memory driver passes in process through the bridge:
 // what the contract promises holds on both sides of the boundary.

@@ -59,16 +59,21 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 	return openListener(ctx, c, src)
 }
 
-// Close implements driver.Conn: it asks the driver to close and then ends the streams.
+// Close implements driver.Conn: it asks the driver to close and then ends the streams. A
+// connection that the driver closed already, because its Send stream broke, is no error.
 func (c *Conn) Close(ctx context.Context) error {
 	c.sender.close()
 	_, err := c.peer.client.CloseConn(ctx, &pb.CloseConnRequest{Conn: c.id, Epoch: c.peer.epoch})
 	c.Abandon()
-	return FromGRPC(err)
+	if err = FromGRPC(err); driver.ReasonOf(err) == driver.ReasonClosed {
+		return nil
+	}
+	return err
 }
 
-// Abandon ends the streams without a word to the driver, which is dead or dying. It returns
-// once their goroutines have ended and every message has its result.
+// Abandon ends the streams without a word to the driver, which is dead or dying; one that is not
+// closes the connection. It returns once the goroutines of the streams have ended and every
+// message has its result.
 func (c *Conn) Abandon() {
 	c.peer.setReport(c.id, nil)
 	c.cancel()

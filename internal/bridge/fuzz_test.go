@@ -52,7 +52,7 @@ func fuzzSendResults(t *testing.T, b []byte) {
 	for i := range reported {
 		out := &outgoing{m: &driver.Message{}, index: i, done: func(i int, _ error) { reported[i]++ }}
 		out.number = s.inFlight.push(out)
-		s.room--
+		s.room.take(out)
 	}
 	_ = s.results(&frame) // an error is an answer
 	_ = s.results(&frame) // a repeated frame must not report again
@@ -62,8 +62,8 @@ func fuzzSendResults(t *testing.T, b []byte) {
 			t.Errorf("message %d was reported %d times", i, n)
 		}
 	}
-	if s.room > s.limits.MaxSendsInFlight {
-		t.Errorf("room for %d messages, the limit is %d", s.room, s.limits.MaxSendsInFlight)
+	if s.room.messages > s.limits.MaxSendsInFlight {
+		t.Errorf("room for %d messages, the limit is %d", s.room.messages, s.limits.MaxSendsInFlight)
 	}
 }
 

@@ -20,7 +20,7 @@ func castTo(topic, id string, body []byte) *driver.Message {
 }
 
 func TestMessageAboveTheLimitIsRefusedBeforeSending(t *testing.T) {
-	limits := bridge.Limits{MaxFrameBytes: 1 << 20}
+	limits := bridge.Limits{MaxFrameBytes: 1 << 20, MaxMessageBytes: 1 << 20}
 	p := newPair(t, memory.New(), limits)
 	c := p.open(t, "v")
 	ctx := within(t)
@@ -28,7 +28,7 @@ func TestMessageAboveTheLimitIsRefusedBeforeSending(t *testing.T) {
 	if driver.ReasonOf(err) != driver.ReasonMessageTooLarge {
 		t.Fatalf("got %v", err)
 	}
-	for _, part := range []string{"1048643 bytes", "limit is 1047552", "MaxMessageBytes"} {
+	for _, part := range []string{"1048643 bytes", "limit is 1048576", "MaxMessageBytes"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error does not name %q: %v", part, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +28,9 @@ type Listener struct {
 	epoch  uint64
 	// giveBack: what was not returned when Stop is called goes back to the broker.
 	giveBack bool
+	limits   Limits
+	// partials are deliveries that come in chunks; used by readLoop alone.
+	partials partials
 	// born is what TimeLeft counts from while a delivery is buffered, see park.
 	born time.Time
 
@@ -48,6 +52,7 @@ type Listener struct {
 	newCredit     int                      // granted and not written yet; guarded by mu
 	newBytes      int                      // granted and not written yet; guarded by mu
 	outcomes      []*pb.Outcome            // not written yet; guarded by mu
+	lastToken     uint64                   // the highest delivered; guarded by mu
 	late          lateness                 // of outcomes; guarded by mu
 	max           int                      // of the last Poll; guarded by mu
 	receiver      func([]*driver.Delivery) // of Receive; guarded by mu
@@ -106,7 +111,8 @@ func dialListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, e
 		return nil, protocolError("the first frame of a listener is not its greeting")
 	}
 	return &Listener{
-		stream: stream, epoch: c.peer.epoch, born: time.Now(),
+		stream: stream, epoch: c.peer.epoch, born: time.Now(), limits: c.peer.limits,
+		partials: partials{limit: c.peer.limits.MaxMessageBytes},
 		giveBack: src.Settle == driver.SettleOnDone && c.peer.info.Has(driver.CapRequeue),
 		wake:     make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -134,7 +140,7 @@ func (l *Listener) Receive(ctx context.Context, limit int, f func([]*driver.Deli
 	l.mu.Lock()
 	l.max = limit
 	l.receiver = f
-	l.grantLocked(limit)
+	l.grantLocked(limit - l.held)
 	l.mu.Unlock()
 	l.hand() // what came before
 	l.inReceiver.Unlock()
@@ -176,11 +182,18 @@ func (l *Listener) hand() {
 	f(ds)
 }
 
+// Owe makes n deliveries of an earlier listener count as if they were this one's: its receiver
+// still has them, and their Release comes here. It is called before Receive.
+func (l *Listener) Owe(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held += n
+}
+
 // Release implements driver.Receiver.
 func (l *Listener) Release(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// What the receiver has from an earlier process is not ours to count.
 	l.held = max(0, l.held-n)
 	if l.receiver != nil {
 		l.grantLocked(l.max - l.held)
@@ -257,8 +270,8 @@ func (l *Listener) Done(_ context.Context, outcomes []driver.Outcome) error {
 
 // addOutcomeLocked extends the last run or starts one.
 func (l *Listener) addOutcomeLocked(o driver.Outcome) {
-	if o.Token == 0 {
-		return
+	if o.Token == 0 || o.Token > l.lastToken {
+		return // never delivered (DONE-2); the driver would end the stream
 	}
 	if n := len(l.outcomes); n > 0 {
 		last := l.outcomes[n-1]
@@ -408,23 +421,27 @@ func (l *Listener) receive(frame *pb.ListenDriverFrame) error {
 	if frame.GetEpoch() != l.epoch {
 		return protocolError("deliveries of epoch %d came in epoch %d", frame.GetEpoch(), l.epoch)
 	}
-	in := frame.GetDeliveries()
-	batch := make([]driver.Delivery, len(in))
+	batch, err := l.decode(frame)
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(in) > l.credit {
-		return protocolError("%d deliveries came on a credit of %d", len(in), l.credit)
+	if len(batch) > l.credit {
+		return protocolError("%d deliveries came on a credit of %d", len(batch), l.credit)
 	}
-	l.credit -= len(in)
-	for i, p := range in {
+	l.credit -= len(batch)
+	for i := range batch {
 		d := &batch[i]
-		messageFromProto(&d.Message, p.GetMessage())
-		d.Token, d.Redelivered = p.GetToken(), p.GetRedelivered()
 		size := d.Size()
+		l.lastToken = max(l.lastToken, d.Token)
 		l.bytes -= size
 		l.bufferedBytes += size
 		l.park(d)
 		l.buffered = append(l.buffered, d)
+	}
+	if most := l.overdraft(); -l.bytes > most {
+		return protocolError("deliveries overdrew the credit by %d bytes, %d are allowed", -l.bytes, most)
 	}
 	l.giveBackLocked()
 	if frame.GetStopped() && !l.wasStopped {
@@ -432,10 +449,39 @@ func (l *Listener) receive(frame *pb.ListenDriverFrame) error {
 		close(l.stopped)
 		l.failed = errListenerStopped()
 	}
-	if l.receiver == nil && len(in) > 0 || frame.GetStopped() {
+	if l.receiver == nil && len(batch) > 0 || frame.GetStopped() {
 		notify(l.ready)
 	}
 	return nil
+}
+
+// decode returns the deliveries of a frame, with those that it completes.
+func (l *Listener) decode(frame *pb.ListenDriverFrame) ([]driver.Delivery, error) {
+	if err := l.partials.add(frame.GetChunks()); err != nil {
+		return nil, err
+	}
+	in := frame.GetDeliveries()
+	batch := make([]driver.Delivery, len(in))
+	for i, p := range in {
+		d := &batch[i]
+		messageFromProto(&d.Message, p.GetMessage())
+		if err := l.partials.finish(&d.Message, p.GetMessage().GetChunks()); err != nil {
+			return nil, err
+		}
+		d.Token, d.Redelivered = p.GetToken(), p.GetRedelivered()
+	}
+	return batch, nil
+}
+
+// overdraft is how many bytes may come beyond the credit. A driver stops at zero, but finishes
+// the messages in chunks that it began: one of any size, and others within the credit. As much
+// again is for what is counted differently. Drivers that know no chunks never minded the bytes
+// much, and a listener that is stopped gets what there is.
+func (l *Listener) overdraft() int {
+	if l.limits.MaxMessageBytes == 0 || l.stopping {
+		return math.MaxInt
+	}
+	return 2*listenWindowBytes + l.limits.MaxMessageBytes
 }
 
 func errListenerStopped() error {

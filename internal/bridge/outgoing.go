@@ -19,7 +19,16 @@ type outgoing struct {
 	number   uint64    // zero until written
 	settled  bool      // done was or is being called; guarded by sender.mu
 	stop     func() bool
+
+	large  *large[*outgoing] // nil for a message in one piece
+	placed bool              // nothing before it in its batch holds it back; guarded by sender.mu
+	after  []*outgoing       // what it holds back itself, being large; guarded by sender.mu
+	given  error             // why its sender gave up while a chunk was being written; guarded by sender.mu
 }
+
+// holdsBack reports whether what follows a large message in its batch has to wait. sender.mu is
+// held.
+func (o *outgoing) holdsBack() bool { return !o.placed || o.number == 0 && !o.settled }
 
 // finish calls done; the caller has set settled.
 func (o *outgoing) finish(err error) {
@@ -59,5 +68,8 @@ func cancelled(ctx context.Context) *driver.Error {
 	if reason != driver.ReasonExpired {
 		reason = driver.ReasonCancelled
 	}
-	return &driver.Error{Reason: reason, Message: "the message was not sent in time: " + cause.Error(), Err: ctx.Err()}
+	return &driver.Error{Reason: reason, Message: notInTime + cause.Error(), Err: ctx.Err()}
 }
+
+// notInTime begins the texts of messages whose time ran out.
+const notInTime = "the message was not sent in time: "

@@ -4,7 +4,6 @@ package bridge_test
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"testing"
@@ -26,20 +25,33 @@ type pair struct {
 	peer   *bridge.Peer
 	server *bridge.Server
 	cc     *grpc.ClientConn
+	path   string // of the driver's socket
 }
 
+// newPair is a pair that has said Hello.
 func newPair(t testing.TB, d driver.Driver, limits bridge.Limits) *pair {
 	t.Helper()
-	server := bridge.NewServer(d, bridge.ServerConfig{
-		SDKVersion: "test", Limits: limits, Logger: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar),
-		SessionStarted: func() {}, SessionEnded: func() {},
-	})
+	cfg := quietConfig()
+	cfg.Limits = limits
+	p := newPairOf(t, d, cfg)
+	var err error
+	p.peer, err = bridge.Hello(within(t), p.cc, bridge.HelloOptions{HostVersion: "test", Epoch: testEpoch, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// newPairOf is a pair that has not said Hello yet.
+func newPairOf(t testing.TB, d driver.Driver, cfg bridge.ServerConfig) *pair {
+	t.Helper()
+	server := bridge.NewServer(d, cfg)
 	path := filepath.Join(t.TempDir(), "s")
 	lis, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	gs := grpc.NewServer(bridge.ServerOptions(limits)...)
+	gs := grpc.NewServer(bridge.ServerOptions(cfg.Limits)...)
 	pb.RegisterDriverServer(gs, server)
 	served := make(chan struct{})
 	go func() {
@@ -47,17 +59,25 @@ func newPair(t testing.TB, d driver.Driver, limits bridge.Limits) *pair {
 		_ = gs.Serve(lis) // ends by Stop
 	}()
 	t.Cleanup(func() { gs.Stop(); <-served })
+	return &pair{server: server, cc: dial(t, path, cfg.Limits), path: path}
+}
+
+// dial connects to a driver's socket as the host does.
+func dial(t testing.TB, path string, limits bridge.Limits) *grpc.ClientConn {
+	t.Helper()
 	options := append(bridge.DialOptions(limits), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	cc, err := grpc.NewClient("unix:"+path, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cc.Close() })
-	peer, err := bridge.Hello(within(t), cc, bridge.HelloOptions{HostVersion: "test", Epoch: testEpoch, Limits: limits})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &pair{peer: peer, server: server, cc: cc}
+	return cc
+}
+
+// openPeer opens a connection of a peer that is closed at the end of the test.
+func openPeer(t testing.TB, peer *bridge.Peer) *bridge.Conn {
+	t.Helper()
+	return (&pair{peer: peer}).open(t, "v")
 }
 
 // open opens a connection that is closed at the end of the test.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,9 +20,11 @@ import (
 type Peer struct {
 	client pb.DriverClient
 	epoch  uint64
+	major  int
 	limits Limits
 	info   driver.Info
 	sdk    string
+	level  slog.Level // of log records, as Hello told it
 	logger *slog.Logger
 
 	lastConn atomic.Uint64
@@ -37,14 +40,16 @@ type HelloOptions struct {
 	Limits      Limits
 	LogLevel    slog.Level
 	Logger      *slog.Logger
+
+	majors majors // for tests; Majors when empty
 }
 
 // Hello greets the driver behind cc: it checks versions and agrees on limits.
 func Hello(ctx context.Context, cc grpc.ClientConnInterface, o HelloOptions) (*Peer, error) {
-	limits := o.Limits.withDefaults()
+	limits, majors := o.Limits.withDefaults(), o.majors.orDefault()
 	client := pb.NewDriverClient(cc)
 	resp, err := client.Hello(ctx, &pb.HelloRequest{
-		ProtocolMajors: []uint32{ProtocolMajor},
+		ProtocolMajors: majors.toProto(),
 		HostVersion:    o.HostVersion,
 		Limits:         limits.toProto(),
 		Epoch:          o.Epoch,
@@ -53,11 +58,11 @@ func Hello(ctx context.Context, cc grpc.ClientConnInterface, o HelloOptions) (*P
 	if err != nil {
 		return nil, FromGRPC(err)
 	}
-	if got := resp.GetProtocolMajor(); got != ProtocolMajor {
-		return nil, protocolError("the driver speaks protocol %d, this host speaks %d", got, ProtocolMajor).
-			WithHint("%s", olderSide(got))
-	}
 	info := infoFromProto(resp.GetInfo())
+	major := int(resp.GetProtocolMajor())
+	if !slices.Contains(majors, major) {
+		return nil, noCommonMajor(majors, []int{major}, sdkName(info.Name, resp.GetSdkVersion()))
+	}
 	if info.Name == "" {
 		return nil, protocolError("the driver did not tell its name")
 	}
@@ -66,17 +71,10 @@ func Hello(ctx context.Context, cc grpc.ClientConnInterface, o HelloOptions) (*P
 		logger = slog.New(slog.DiscardHandler)
 	}
 	return &Peer{
-		client: client, epoch: o.Epoch, limits: limits.agree(resp.GetLimits()),
-		info: info, sdk: resp.GetSdkVersion(), logger: logger,
+		client: client, epoch: o.Epoch, major: major, limits: limits.agree(resp.GetLimits()),
+		info: info, sdk: resp.GetSdkVersion(), level: o.LogLevel, logger: logger,
 		reports: make(map[uint64]func(driver.State)),
 	}, nil
-}
-
-func olderSide(major uint32) string {
-	if major < ProtocolMajor {
-		return "the driver is older: build it with a newer SDK"
-	}
-	return "the application is older: build it with a newer Parley"
 }
 
 // Info is what the driver said of itself.
@@ -84,6 +82,9 @@ func (p *Peer) Info() driver.Info { return p.info }
 
 // SDKVersion is the version of the SDK the driver was built with.
 func (p *Peer) SDKVersion() string { return p.sdk }
+
+// Major is the protocol's major agreed on.
+func (p *Peer) Major() int { return p.major }
 
 // Limits are those agreed on.
 func (p *Peer) Limits() Limits { return p.limits }

@@ -28,9 +28,15 @@ func Handshake() plugin.HandshakeConfig {
 // end of file when the host is gone.
 const LifelineEnv = "PARLEY_LIFELINE_FD"
 
-// Plugins is the set for either side; server is nil on the host's.
-func Plugins(server *Server) map[int]plugin.PluginSet {
-	return map[int]plugin.PluginSet{ProtocolMajor: {PluginName: &grpcPlugin{server: server}}}
+// Plugins is the set for either side, one for each major; server is nil on the host's.
+func Plugins(server *Server) map[int]plugin.PluginSet { return plugins(server, Majors()) }
+
+func plugins(server *Server, m majors) map[int]plugin.PluginSet {
+	sets := make(map[int]plugin.PluginSet, len(m))
+	for _, major := range m {
+		sets[major] = plugin.PluginSet{PluginName: &grpcPlugin{server: server}}
+	}
+	return sets
 }
 
 // grpcPlugin implements plugin.GRPCPlugin.

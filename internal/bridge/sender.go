@@ -34,23 +34,26 @@ type sender struct {
 	broken chan struct{} // closed when the stream has ended
 
 	mu       sync.Mutex
-	queue    []*outgoing // not written yet; guarded by mu
-	cancels  []uint64    // numbers to withdraw; guarded by mu
-	inFlight window      // written, without a result; guarded by mu
-	room     int         // how many more may be queued or in flight; guarded by mu
-	pending  int         // bytes queued or in flight; guarded by mu
-	writing  bool        // somebody writes frames now; guarded by mu
-	waiting  []chan struct{}
-	failed   error // why the stream ended; guarded by mu
-	greeted  bool  // the first frame was written; guarded by mu
-	closing  bool  // the Conn is being closed; guarded by mu
+	queue    []*outgoing           // not written yet; guarded by mu
+	large    chunkQueue[*outgoing] // not written or not completely; guarded by mu
+	cutting  *outgoing             // whose chunk is in the frame that is being written; guarded by mu
+	aborts   []uint64              // chunks that end early; guarded by mu
+	cancels  []uint64              // numbers to withdraw; guarded by mu
+	inFlight window                // written, without a result; guarded by mu
+	room     room                  // how many more may be queued or in flight; guarded by mu
+	writing  bool                  // somebody writes frames now; guarded by mu
+	idle     chan struct{}         // closed when nothing is queued or in flight, or nil; guarded by mu
+	failed   error                 // why the stream ended; guarded by mu
+	greeted  bool                  // the first frame was written; guarded by mu
+	closing  bool                  // the Conn is being closed; guarded by mu
 }
 
 func newSender(stream sendStream, epoch, conn uint64, limits Limits, broker *brokerState) *sender {
 	return &sender{
 		stream: stream, epoch: epoch, conn: conn, limits: limits, broker: broker,
-		wake: make(chan struct{}, 1), frame: new(pb.SendHostFrame), room: limits.MaxSendsInFlight, inFlight: window{base: 1},
-		broken: make(chan struct{}),
+		wake: make(chan struct{}, 1), frame: new(pb.SendHostFrame), broken: make(chan struct{}),
+		room: newRoom(limits), inFlight: window{base: 1},
+		large: chunkQueue[*outgoing]{size: limits.chunk(), limit: limits.MaxMessageBytes},
 	}
 }
 
@@ -72,24 +75,31 @@ func (s *sender) wait() { s.done.Wait() }
 
 // send queues a batch. Each message gets exactly one result.
 func (s *sender) send(ctx context.Context, batch []*driver.Message, done func(int, error)) {
+	var before *outgoing // the last large message of the batch: what follows waits for it
 	for i, m := range batch {
-		if err := s.check(m); err != nil {
-			done(i, err)
-			continue
+		out := &outgoing{m: m, index: i, done: done, size: m.Size()}
+		err := s.check(out)
+		if err == nil {
+			err = s.enqueue(ctx, out, before)
 		}
-		if err := s.enqueue(ctx, i, m, done); err != nil {
+		switch {
+		case err != nil:
 			done(i, err)
+		case out.large != nil:
+			before = out
 		}
 	}
 	s.flush()
 }
 
 // check refuses what cannot cross, before it is queued.
-func (s *sender) check(m *driver.Message) error {
-	if size, limit := m.Size(), s.limits.maxMessage(); size > limit {
-		return driver.Errorf(driver.ReasonMessageTooLarge,
-			"the %s message has %d bytes and the limit is %d", m.Kind, size, limit).
-			WithHint("send less, or raise MaxMessageBytes of the Host")
+func (s *sender) check(out *outgoing) error {
+	m := out.m
+	if err := s.limits.check(m, out.size); err != nil {
+		return err.WithHint("%s", s.limits.largerHint())
+	}
+	if s.limits.inChunks(out.size) {
+		out.large = newLarge(out, m)
 	}
 	if err := driver.CheckHeaders(m.Headers); err != nil {
 		return err
@@ -98,33 +108,39 @@ func (s *sender) check(m *driver.Message) error {
 }
 
 // enqueue waits for room and queues one message.
-func (s *sender) enqueue(ctx context.Context, i int, m *driver.Message, done func(int, error)) error {
+func (s *sender) enqueue(ctx context.Context, out, before *outgoing) error {
 	if err := ctx.Err(); err != nil {
 		return cancelled(ctx)
 	}
-	out := &outgoing{m: m, index: i, done: done}
-	if m.TimeLeft != 0 {
-		out.deadline = time.Now().Add(m.TimeLeft)
+	if out.m.TimeLeft != 0 {
+		out.deadline = time.Now().Add(out.m.TimeLeft)
 	}
 	s.mu.Lock()
-	for s.room == 0 && s.failed == nil {
-		if err := s.awaitRoomLocked(ctx, m.FailFast); err != nil {
-			s.mu.Unlock()
-			return err
-		}
+	defer s.mu.Unlock()
+	if err := s.awaitRoomLocked(ctx, out); err != nil {
+		return err
 	}
 	if s.failed != nil {
-		err := s.failed
-		s.mu.Unlock()
-		return unsent(err)
+		return unsent(s.failed)
 	}
-	s.room--
-	out.size = m.Size()
-	s.pending += out.size
-	s.queue = append(s.queue, out)
+	s.room.take(out)
+	if before != nil && before.holdsBack() {
+		before.after = append(before.after, out)
+	} else {
+		s.placeLocked(out)
+	}
 	if ctx.Done() != nil {
 		out.stop = context.AfterFunc(ctx, func() { s.withdraw(ctx, out) })
 	}
-	s.mu.Unlock()
 	return nil
+}
+
+// placeLocked queues a message that nothing of its batch holds back.
+func (s *sender) placeLocked(out *outgoing) {
+	out.placed = true
+	if out.large != nil {
+		s.large.push(out.large)
+		return
+	}
+	s.queue = append(s.queue, out)
 }

@@ -18,7 +18,7 @@ const inlineBytes = 48 << 10
 // which spares a hand-off to the writer; when somebody is writing already, that one takes it.
 func (s *sender) flush() {
 	s.mu.Lock()
-	inline := s.greeted && !s.writing && s.pending <= inlineBytes && len(s.queue) > 0
+	inline := s.greeted && !s.writing && s.room.bytes <= inlineBytes && len(s.queue) > 0
 	wake := !inline && !s.writing
 	s.writing = s.writing || inline
 	s.mu.Unlock()
@@ -44,7 +44,7 @@ func (s *sender) writeLoop() {
 	s.mu.Unlock()
 	for {
 		s.mu.Lock()
-		mine := !s.writing && (len(s.queue) > 0 || len(s.cancels) > 0)
+		mine := !s.writing && s.workLocked()
 		s.writing = s.writing || mine
 		s.mu.Unlock()
 		if mine && !s.writeFrames() {
@@ -71,14 +71,23 @@ func (s *sender) writeFrames() bool {
 	}
 }
 
+// workLocked reports whether there is something to write.
+func (s *sender) workLocked() bool {
+	return len(s.queue) > 0 || len(s.cancels) > 0 || len(s.aborts) > 0 || !s.large.empty()
+}
+
 // writeFrame writes one frame of what is queued.
 func (s *sender) writeFrame() bool {
 	s.frame.Reset()
 	s.frame.Epoch = s.epoch
 	for _, out := range s.fill(s.frame) {
-		out.finish(driver.Errorf(driver.ReasonExpired, "the %s message waited longer than its time", out.m.Kind))
+		err := out.given
+		if err == nil {
+			err = driver.Errorf(driver.ReasonExpired, "the %s message waited longer than its time", out.m.Kind)
+		}
+		out.finish(err)
 	}
-	if len(s.frame.Messages) == 0 && len(s.frame.Cancel) == 0 {
+	if len(s.frame.Messages) == 0 && len(s.frame.Cancel) == 0 && len(s.frame.Chunks) == 0 {
 		return true
 	}
 	// grpc-go marshals before Send returns and we have no stats handler, so the messages may
@@ -94,7 +103,8 @@ func (s *sender) writeFrame() bool {
 func (s *sender) endWriting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) > 0 || len(s.cancels) > 0 {
+	s.cutting = nil
+	if s.workLocked() {
 		return false
 	}
 	s.writing = false
@@ -109,46 +119,78 @@ func (s *sender) yieldWriting() {
 	notify(s.wake)
 }
 
-// fill moves what is queued into frame, up to a batch, and returns what expired.
+// fill moves what is queued into frame, up to a batch and a chunk, and returns what is not to be
+// sent any more.
 func (s *sender) fill(frame *pb.SendHostFrame) []*outgoing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cutting = nil
 	frame.Cancel = s.cancels
 	s.cancels = nil
+	for _, number := range s.aborts {
+		frame.Chunks = append(frame.Chunks, abortChunk(number))
+	}
+	s.aborts = nil
+	now := lazyNow{}
+	dropped := s.fillBatchLocked(frame, &now)
+	if s.large.empty() {
+		return dropped
+	}
+	return append(dropped, s.fillChunkLocked(frame, &now)...)
+}
+
+// lazyNow asks for the time once, and only if it matters.
+type lazyNow struct{ at time.Time }
+
+// left is what a message has of its time; false when that is over.
+func (n *lazyNow) left(out *outgoing) (time.Duration, bool) {
+	if out.deadline.IsZero() {
+		return out.m.TimeLeft, true
+	}
+	if n.at.IsZero() {
+		n.at = time.Now()
+	}
+	left := out.deadline.Sub(n.at)
+	return left, left > 0
+}
+
+// fillBatchLocked adds messages in one piece.
+func (s *sender) fillBatchLocked(frame *pb.SendHostFrame, now *lazyNow) []*outgoing {
 	var expired []*outgoing
-	taken, bytes := 0, 0
-	var now time.Time
+	taken, bytes, most := 0, 0, s.limits.batch()
 	for _, out := range s.queue {
-		if len(frame.Messages) > 0 && (len(frame.Messages) == batchMessages || bytes+out.size > batchBytes) {
+		if len(frame.Messages) > 0 && (len(frame.Messages) == batchMessages || bytes+out.size > most) {
 			break
 		}
 		taken++
-		left := out.m.TimeLeft
-		if !out.deadline.IsZero() {
-			if now.IsZero() {
-				now = time.Now()
-			}
-			if left = out.deadline.Sub(now); left <= 0 {
-				out.settled = true
-				expired = append(expired, out)
-				s.pending -= out.size
-				s.releaseLocked(1)
-				continue
-			}
+		left, ok := now.left(out)
+		if !ok {
+			out.settled = true
+			expired = append(expired, out)
+			s.releaseLocked(out)
+			continue
 		}
-		p := takeSpare(&s.spare)
-		messageToProto(p, out.m, left)
-		out.number = s.inFlight.push(out)
-		if len(frame.Messages) == 0 {
-			frame.First = out.number
-		}
-		frame.Messages = append(frame.Messages, p)
+		s.addLocked(frame, out, left)
 		bytes += out.size
 	}
 	n := copy(s.queue, s.queue[taken:])
 	clear(s.queue[n:])
 	s.queue = s.queue[:n]
 	return expired
+}
+
+// addLocked gives a message its number and its place in frame.
+func (s *sender) addLocked(frame *pb.SendHostFrame, out *outgoing, left time.Duration) {
+	p := takeSpare(&s.spare)
+	messageToProto(p, out.m, left)
+	if out.large != nil {
+		p.Context, p.Body, p.Failure, p.Chunks = nil, nil, nil, out.large.number
+	}
+	out.number = s.inFlight.push(out)
+	if len(frame.Messages) == 0 {
+		frame.First = out.number
+	}
+	frame.Messages = append(frame.Messages, p)
 }
 
 func takeSpare(spare *[]*pb.Message) *pb.Message {

@@ -33,16 +33,33 @@ func (s *sender) results(frame *pb.SendDriverFrame) error {
 			return protocolError("more results in a frame than the %d messages that can be in flight", s.limits.MaxSendsInFlight)
 		}
 		room -= r.GetCount()
-		for n := r.GetFirst(); n < r.GetFirst()+r.GetCount(); n++ {
-			s.result(n, nil)
+		if err := s.checkNumbers(r.GetFirst(), r.GetCount()); err != nil {
+			return err
+		}
+		for n := range r.GetCount() {
+			s.result(r.GetFirst()+n, nil)
 		}
 	}
 	for _, f := range frame.GetFailed() {
+		if err := s.checkNumbers(f.GetNumber(), 1); err != nil {
+			return err
+		}
 		err := StatusFromProto(f.GetError())
 		if err == nil {
 			err = protocolError("a message failed without an error")
 		}
 		s.result(f.GetNumber(), err)
+	}
+	return nil
+}
+
+// checkNumbers refuses results for messages that were never written.
+func (s *sender) checkNumbers(first, count uint64) error {
+	s.mu.Lock()
+	next := s.inFlight.next()
+	s.mu.Unlock()
+	if first == 0 || first >= next || count > next-first {
+		return protocolError("results for %d messages from number %d on, and number %d was never sent", count, first, next)
 	}
 	return nil
 }
@@ -55,8 +72,7 @@ func (s *sender) result(number uint64, err error) {
 		s.mu.Unlock()
 		return
 	}
-	s.pending -= out.size
-	s.releaseLocked(1)
+	s.releaseLocked(out)
 	already := out.settled
 	out.settled = true
 	s.mu.Unlock()
@@ -73,25 +89,8 @@ func (s *sender) fail(cause error) {
 		cause = driver.Errorf(driver.ReasonClosed, "the connection was closed before the message had a result")
 	}
 	s.failed = cause
-	queued, written := s.queue, s.inFlight.takeAll()
-	s.queue = nil
-	for _, w := range s.waiting {
-		close(w)
-	}
-	s.waiting = nil
-	var unsentOnes, doubtful []*outgoing
-	for _, out := range queued {
-		if !out.settled {
-			out.settled = true
-			unsentOnes = append(unsentOnes, out)
-		}
-	}
-	for _, out := range written {
-		if !out.settled {
-			out.settled = true
-			doubtful = append(doubtful, out)
-		}
-	}
+	unsentOnes, doubtful := s.takeQueuedLocked(), unsettledLocked(s.inFlight.takeAll())
+	s.room.wakeAll()
 	s.mu.Unlock()
 	for _, out := range unsentOnes {
 		out.finish(unsent(cause))
@@ -99,4 +98,31 @@ func (s *sender) fail(cause error) {
 	for _, out := range doubtful {
 		out.finish(inDoubt(cause))
 	}
+}
+
+// takeQueuedLocked removes what was not written and has no result, and settles it.
+func (s *sender) takeQueuedLocked() []*outgoing {
+	all := s.queue
+	s.queue = nil
+	for _, l := range s.large.items {
+		all = append(all, l.of)
+	}
+	s.large.items, s.large.begun = nil, 0
+	for i := 0; i < len(all); i++ { // it grows on the way
+		all = append(all, all[i].after...)
+		all[i].after = nil
+	}
+	return unsettledLocked(all)
+}
+
+// unsettledLocked returns those without a result, settled.
+func unsettledLocked(all []*outgoing) []*outgoing {
+	var open []*outgoing
+	for _, out := range all {
+		if !out.settled {
+			out.settled = true
+			open = append(open, out)
+		}
+	}
+	return open
 }

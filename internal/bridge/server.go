@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -23,6 +22,11 @@ type ServerConfig struct {
 	// SessionStarted and SessionEnded are called for each session stream, so that the process
 	// can end when there is none any more.
 	SessionStarted, SessionEnded func()
+	// Successive lets one host after the other say Hello; without it the first one's process is
+	// its own.
+	Successive bool
+
+	majors majors // for tests; Majors when empty
 }
 
 // Server serves one driver to one host. It implements the gRPC service.
@@ -35,19 +39,13 @@ type Server struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	epoch  uint64 // from Hello; guarded by mu
-	limits Limits // agreed in Hello; guarded by mu
-	conns  map[uint64]*serverConn
-	states chan *pb.ConnState
-}
-
-// serverConn is one open connection of the driver.
-type serverConn struct {
-	id   uint64
-	conn driver.Conn
-	// ctx ends when the connection is closed, and with it its streams.
-	ctx    context.Context
-	cancel context.CancelFunc
+	epoch  uint64                 // from Hello; guarded by mu
+	limits Limits                 // agreed in Hello; guarded by mu
+	conns  map[uint64]*serverConn // until they are closed; guarded by mu
+	// closings are connections whose Close is under way; guarded by mu.
+	closings map[*serverConn]struct{}
+	states   chan *pb.ConnState
+	turn     turn // guarded by mu
 }
 
 // pendingStates is how many states wait for the session; more replace each other.
@@ -56,20 +54,25 @@ const pendingStates = 64
 // NewServer returns a server for d.
 func NewServer(d driver.Driver, cfg ServerConfig) *Server {
 	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.majors = cfg.majors.orDefault()
 	return &Server{
 		drv: d, info: d.Describe(), cfg: cfg, logger: cfg.Logger, limits: cfg.Limits,
-		conns: make(map[uint64]*serverConn), states: make(chan *pb.ConnState, pendingStates),
+		conns: make(map[uint64]*serverConn), closings: make(map[*serverConn]struct{}), states: make(chan *pb.ConnState, pendingStates),
 	}
 }
 
 // Hello implements the service.
-func (s *Server) Hello(_ context.Context, r *pb.HelloRequest) (*pb.HelloResponse, error) {
-	if !slices.Contains(r.GetProtocolMajors(), ProtocolMajor) {
-		return nil, ToGRPC(protocolError("this driver's SDK %s speaks protocol %d, the host speaks %v",
-			s.cfg.SDKVersion, ProtocolMajor, r.GetProtocolMajors()))
+func (s *Server) Hello(ctx context.Context, r *pb.HelloRequest) (*pb.HelloResponse, error) {
+	theirs := majorsFromProto(r.GetProtocolMajors())
+	major, ok := s.cfg.majors.common(theirs)
+	if !ok {
+		return nil, ToGRPC(noCommonMajor(theirs, s.cfg.majors, sdkName(s.info.Name, s.cfg.SDKVersion)))
 	}
 	if r.GetEpoch() == 0 {
 		return nil, ToGRPC(protocolError("the host's epoch is 0"))
+	}
+	if err := s.awaitTurn(ctx, r.GetEpoch()); err != nil {
+		return nil, ToGRPC(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +85,7 @@ func (s *Server) Hello(_ context.Context, r *pb.HelloRequest) (*pb.HelloResponse
 		s.cfg.Level.Set(slog.Level(r.GetLogLevel()))
 	}
 	return &pb.HelloResponse{
-		ProtocolMajor: ProtocolMajor, SdkVersion: s.cfg.SDKVersion,
+		ProtocolMajor: uint32(major), SdkVersion: s.cfg.SDKVersion,
 		Limits: s.cfg.Limits.toProto(), Info: infoToProto(s.info),
 	}, nil
 }
@@ -116,18 +119,18 @@ func (s *Server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenRespons
 	if err != nil {
 		return nil, ToGRPC(err)
 	}
-	sc := &serverConn{id: r.GetConn(), conn: conn}
-	sc.ctx, sc.cancel = context.WithCancel(context.Background())
+	sc := newServerConn(r.GetConn(), conn)
 	s.mu.Lock()
 	_, exists := s.conns[sc.id]
-	if !exists {
+	stale := s.epoch != r.GetEpoch() // the host's turn ended meanwhile
+	if !exists && !stale {
 		s.conns[sc.id] = sc
 	}
 	s.mu.Unlock()
-	if exists {
+	if exists || stale {
 		sc.cancel()
 		_ = conn.Close(ctx) // the error that matters is the host's mistake
-		return nil, ToGRPC(protocolError("connection %d is open already", sc.id))
+		return nil, ToGRPC(protocolError("connection %d is open already, or its epoch has ended", sc.id))
 	}
 	return &pb.OpenResponse{}, nil
 }
@@ -174,55 +177,6 @@ func (s *Server) Drain(ctx context.Context, r *pb.DrainRequest) (_ *pb.DrainResp
 	return &pb.DrainResponse{}, nil
 }
 
-// CloseAll closes every connection, at once, and returns the first error.
-func (s *Server) CloseAll(ctx context.Context) error {
-	s.mu.Lock()
-	all := make([]*serverConn, 0, len(s.conns))
-	for _, sc := range s.conns {
-		all = append(all, sc)
-	}
-	s.mu.Unlock()
-	errs := make(chan error, len(all))
-	for _, sc := range all {
-		go func() { errs <- s.closeConn(ctx, sc) }()
-	}
-	var first error
-	for range all {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
-func (s *Server) closeConn(ctx context.Context, sc *serverConn) (err error) {
-	defer s.recoverTo("Close", &err)
-	s.mu.Lock()
-	_, open := s.conns[sc.id]
-	delete(s.conns, sc.id)
-	s.mu.Unlock()
-	if !open {
-		return nil
-	}
-	err = sc.conn.Close(ctx)
-	sc.cancel()
-	return err
-}
-
-// conn returns an open connection.
-func (s *Server) conn(epoch, id uint64) (*serverConn, error) {
-	if err := s.checkEpoch(epoch); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sc, ok := s.conns[id]
-	if !ok {
-		return nil, driver.Errorf(driver.ReasonClosed, "connection %d is not open", id)
-	}
-	return sc, nil
-}
-
 func (s *Server) agreed() Limits {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,8 +212,10 @@ func (s *Server) reportState(conn uint64, st driver.State) {
 
 // Session implements the service.
 func (s *Server) Session(stream pb.Driver_SessionServer) error {
-	s.cfg.SessionStarted()
 	defer s.cfg.SessionEnded()
+	s.beginSession()
+	defer s.endSession()
+	s.cfg.SessionStarted()
 	beats := make(chan *pb.SessionHostFrame)
 	failed := make(chan error, 1)
 	go func() {

@@ -23,10 +23,11 @@ func (s *Server) Listen(stream pb.Driver_ListenServer) (err error) {
 	if err != nil {
 		return err
 	}
-	sc, err := s.conn(first.GetEpoch(), first.GetConn())
+	sc, err := s.useConn(first.GetEpoch(), first.GetConn(), func(sc *serverConn) { sc.listeners.Add(1) })
 	if err != nil {
 		return ToGRPC(err)
 	}
+	defer sc.listeners.Done()
 	src := sourceFromProto(first.GetSource())
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -35,12 +36,18 @@ func (s *Server) Listen(stream pb.Driver_ListenServer) (err error) {
 	if err != nil {
 		return ToGRPC(err)
 	}
+	limits := s.agreed()
 	f := &listenFeed{
-		server: s, stream: stream, epoch: first.GetEpoch(), listener: listener,
-		settleOnDone: src.Settle == driver.SettleOnDone,
-		maxFrame:     s.agreed().maxMessage(), wake: make(chan struct{}, 1),
+		server: s, stream: stream, epoch: first.GetEpoch(), listener: listener, closing: sc.ctx.Done(), ended: ctx.Done(),
+		settleOnDone: src.Settle == driver.SettleOnDone, inOrder: src.Kind != driver.SourceReplies,
+		limits: limits, wake: make(chan struct{}, 1),
+		large: chunkQueue[*polled]{size: limits.chunk(), limit: limits.MaxMessageBytes},
 	}
 	defer f.closeListener()
+	defer func() {
+		cancel()
+		f.cutters.Wait()
+	}()
 	if err := stream.Send(&pb.ListenDriverFrame{Epoch: f.epoch, Listening: true}); err != nil {
 		return err
 	}
@@ -53,16 +60,27 @@ type listenFeed struct {
 	stream       pb.Driver_ListenServer
 	epoch        uint64
 	listener     driver.Listener
+	closing      <-chan struct{} // closed when the connection is closed
+	ended        <-chan struct{} // closed when the stream or the connection is
 	settleOnDone bool
-	maxFrame     int
-	wake         chan struct{} // of capacity one: credit came
+	inOrder      bool // large deliveries are not overtaken
+	limits       Limits
+	wake         chan struct{} // of capacity one: credit came, or large messages are done
 
-	mu     sync.Mutex
-	credit int         // messages; guarded by mu
-	bytes  int         // may be negative; guarded by mu
-	tokens tokenWindow // the driver's tokens by ours; guarded by mu
+	writing sync.Mutex     // held while a frame is made and written; before mu
+	cutters sync.WaitGroup // the goroutine that writes chunks, while there are any
 
-	mean int // running mean of a delivery's size; used by poll alone
+	mu      sync.Mutex
+	credit  int                 // messages; guarded by mu
+	bytes   int                 // may be negative; guarded by mu
+	tokens  tokenWindow         // the driver's tokens by ours; guarded by mu
+	large   chunkQueue[*polled] // guarded by mu
+	cutting bool                // the goroutine that writes chunks runs; guarded by mu
+	granted chan struct{}       // closed when chunks need no longer wait for credit, or nil; guarded by mu
+	hurry   bool                // chunks wait for no credit; guarded by mu
+
+	mean     int  // running mean of a delivery's size; used by poll alone
+	draining bool // what comes goes without regard to bytes; used by poll alone
 }
 
 // run polls and reads until the host closes, the stream ends or the driver fails.
@@ -79,7 +97,19 @@ func (f *listenFeed) run(ctx context.Context) error {
 		if err != nil {
 			return err // ends the stream, and with it read
 		}
-		return eofIsNil(<-read)
+		select {
+		case err := <-read:
+			return eofIsNil(err)
+		case <-f.closing:
+			return errConnClosed()
+		}
+	case <-f.closing:
+		stopPolling()
+		select {
+		case <-polled: //nolint:errcheck // the cause is the close
+		case <-time.After(closeTimeout): // the end of the stream ends it
+		}
+		return errConnClosed()
 	case err := <-read:
 		stopPolling()
 		perr := <-polled
@@ -88,6 +118,10 @@ func (f *listenFeed) run(ctx context.Context) error {
 		}
 		return err
 	}
+}
+
+func errConnClosed() error {
+	return driver.Errorf(driver.ReasonClosed, "the connection was closed")
 }
 
 func eofIsNil(err error) error {
@@ -124,6 +158,7 @@ func (f *listenFeed) grant(frame *pb.ListenHostFrame) {
 	f.mu.Lock()
 	f.credit = min(f.credit+int(frame.GetCreditMessages()), maxCredit)
 	f.bytes = min(f.bytes+int(min(frame.GetCreditBytes(), maxCreditBytes)), maxCreditBytes)
+	f.resumeCutLocked()
 	f.mu.Unlock()
 	notify(f.wake)
 }
@@ -148,201 +183,21 @@ func (f *listenFeed) settle(ctx context.Context, in []*pb.Outcome) error {
 			return protocolError("more outcomes in a frame than the %d deliveries that can be open", maxCredit)
 		}
 		room -= o.GetCount()
-		for token := o.GetToken(); token < o.GetToken()+o.GetCount(); token++ {
-			if own, ok := f.tokens.take(token); ok {
+		if first, next := o.GetToken(), f.tokens.next(); first == 0 || first >= next || o.GetCount() > next-first {
+			f.mu.Unlock()
+			return protocolError("outcomes of %d deliveries from token %d on, and token %d was never given", o.GetCount(), first, next)
+		}
+		for n := range o.GetCount() {
+			if own, ok := f.tokens.take(o.GetToken() + n); ok {
 				outcomes = append(outcomes, driver.Outcome{Token: own, Result: driver.Result(o.GetResult())})
 			}
 		}
 	}
 	f.mu.Unlock()
 	if len(outcomes) == 0 {
-		return nil // settled before, or never delivered (DONE-2)
+		return nil // settled before (DONE-2)
 	}
 	return f.listener.Done(ctx, outcomes)
-}
-
-// poll asks the driver for messages while there is credit, until its context ends, and tells
-// the host that it stopped.
-func (f *listenFeed) poll(ctx context.Context) (err error) {
-	defer func() { // on a goroutine of our own: nobody else would recover it
-		var bug error
-		f.server.recoverTo("Poll", &bug)
-		if bug != nil {
-			err = FromGRPC(bug)
-		}
-	}()
-	for {
-		max := f.awaitCredit(ctx)
-		if max == 0 {
-			return f.stopped(ctx)
-		}
-		ds, err := f.listener.Poll(ctx, max)
-		if len(ds) > 0 {
-			if len(ds) > max {
-				return driver.Errorf(driver.ReasonDriverBug, "driver returned %d messages where %d were asked for (POLL-1)", len(ds), max)
-			}
-			if err := f.send(ctx, ds); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return f.stopped(ctx)
-			}
-			return err
-		}
-	}
-}
-
-// awaitCredit returns how many messages may come next. Bytes left are turned into messages
-// by the mean size of those before. It returns 0 when ctx ended.
-func (f *listenFeed) awaitCredit(ctx context.Context) int {
-	if ctx.Err() != nil {
-		return 0
-	}
-	for {
-		f.mu.Lock()
-		credit, bytes := f.credit, f.bytes
-		f.mu.Unlock()
-		if credit > 0 && bytes > 0 {
-			if f.mean > 0 {
-				credit = min(credit, max(1, bytes/f.mean))
-			}
-			return credit
-		}
-		select {
-		case <-f.wake:
-		case <-ctx.Done():
-			return 0
-		}
-	}
-}
-
-// send writes deliveries in as many frames as the limit asks for.
-func (f *listenFeed) send(ctx context.Context, ds []*driver.Delivery) error {
-	polled := time.Now()
-	frame, bytes := &pb.ListenDriverFrame{Epoch: f.epoch}, 0
-	flush := func() error {
-		if len(frame.Deliveries) == 0 {
-			return nil
-		}
-		err := f.stream.Send(frame)
-		frame, bytes = &pb.ListenDriverFrame{Epoch: f.epoch}, 0
-		return err
-	}
-	total := 0
-	for _, d := range ds {
-		f.limitHeaders(d)
-		size := d.Size()
-		total += size
-		if err := f.checkDelivery(d, size); err != nil {
-			f.refuse(ctx, d, err)
-			continue
-		}
-		if bytes+size > f.maxFrame || bytes+size > batchBytes && bytes > 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		frame.Deliveries = append(frame.Deliveries, f.toProto(d, size, polled))
-		bytes += size
-	}
-	f.mean = (3*f.mean + total/len(ds)) / 4
-	return flush()
-}
-
-// limitHeaders leaves headers behind that must not cross. They are no reason to refuse the
-// message.
-func (f *listenFeed) limitHeaders(d *driver.Delivery) {
-	if err := driver.CheckHeaders(d.Headers); err != nil {
-		f.server.logger.Debug("message handed over without its headers", "unique_id", d.UniqueID, "err", err.Error())
-		d.Headers = nil
-	}
-}
-
-func (f *listenFeed) checkDelivery(d *driver.Delivery, size int) error {
-	if size > f.maxFrame {
-		return driver.Errorf(driver.ReasonMessageTooLarge, "a message of %d bytes is above the frame limit of %d", size, f.maxFrame)
-	}
-	return checkText(&d.Message)
-}
-
-// refuse drops a delivery that cannot cross, so that it does not come again for ever.
-func (f *listenFeed) refuse(ctx context.Context, d *driver.Delivery, cause error) {
-	f.server.logger.Error("message dropped: it cannot be handed to the application",
-		"kind", d.Kind.String(), "unique_id", d.UniqueID, "err", cause.Error())
-	if !f.settleOnDone {
-		return
-	}
-	if err := f.listener.Done(ctx, []driver.Outcome{{Token: d.Token, Result: driver.Rejected}}); err != nil {
-		f.server.logger.Error("rejecting a message failed", "err", err.Error())
-	}
-}
-
-// toProto converts a delivery that Poll returned at the time polled: those before it in the
-// batch may have waited for the stream.
-func (f *listenFeed) toProto(d *driver.Delivery, size int, polled time.Time) *pb.Delivery {
-	p := &pb.Delivery{Message: new(pb.Message), Redelivered: d.Redelivered}
-	if d.TimeLeft != 0 {
-		d.Waited(time.Since(polled))
-	}
-	messageToProto(p.Message, &d.Message, d.TimeLeft)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.credit--
-	f.bytes -= size
-	if f.settleOnDone {
-		p.Token = f.tokens.push(d.Token)
-	}
-	return p
-}
-
-// stopped tells the host that no delivery comes any more. With SettleOnPoll the driver may
-// hold messages that it acknowledged already: they are sent first, credit or not is no
-// question any more, for they are within what was granted.
-func (f *listenFeed) stopped(ctx context.Context) error {
-	select {
-	case <-f.stream.Context().Done():
-		return nil // the host is gone: there is nobody to tell
-	default:
-	}
-	if err := f.drain(context.WithoutCancel(ctx)); err != nil {
-		return err
-	}
-	return f.stream.Send(&pb.ListenDriverFrame{Epoch: f.epoch, Stopped: true})
-}
-
-// drain takes what a driver with the ability Stop acknowledged and did not return.
-func (f *listenFeed) drain(ctx context.Context) error {
-	stopper, ok := f.listener.(driver.Stopper)
-	if !ok {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
-	defer cancel()
-	if err := stopper.Stop(ctx); err != nil {
-		return err
-	}
-	for {
-		f.mu.Lock()
-		credit := f.credit
-		f.mu.Unlock()
-		if credit <= 0 {
-			return nil
-		}
-		ds, err := f.listener.Poll(ctx, credit)
-		if len(ds) > 0 {
-			if serr := f.send(ctx, ds); serr != nil {
-				return serr
-			}
-		}
-		if err != nil {
-			if driver.ReasonOf(err) == driver.ReasonClosed {
-				return nil
-			}
-			return err
-		}
-	}
 }
 
 func (f *listenFeed) closeListener() {
@@ -351,45 +206,4 @@ func (f *listenFeed) closeListener() {
 	if err := f.listener.Close(ctx); err != nil {
 		f.server.logger.Warn("closing a listener failed", "err", err.Error())
 	}
-}
-
-// tokenWindow maps our tokens, which count from 1 so that settlements travel as runs, to the
-// driver's.
-type tokenWindow struct {
-	base  uint64 // the token of items[0]; 0 before the first
-	items []tokenSlot
-}
-
-type tokenSlot struct {
-	token uint64
-	open  bool
-}
-
-func (w *tokenWindow) push(token uint64) uint64 {
-	if w.base == 0 {
-		w.base = 1
-	}
-	w.items = append(w.items, tokenSlot{token: token, open: true})
-	return w.base + uint64(len(w.items)) - 1
-}
-
-// take returns the driver's token, once.
-func (w *tokenWindow) take(own uint64) (uint64, bool) {
-	if w.base == 0 || own < w.base || own-w.base >= uint64(len(w.items)) || !w.items[own-w.base].open {
-		return 0, false
-	}
-	slot := &w.items[own-w.base]
-	slot.open = false
-	token := slot.token
-	n := 0
-	for n < len(w.items) && !w.items[n].open {
-		n++
-	}
-	w.base += uint64(n)
-	if n == len(w.items) {
-		w.items = w.items[:0]
-	} else {
-		w.items = w.items[n:]
-	}
-	return token, true
 }

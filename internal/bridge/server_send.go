@@ -19,18 +19,20 @@ func (s *Server) Send(stream pb.Driver_SendServer) error {
 	if err != nil {
 		return err
 	}
-	sc, err := s.conn(first.GetEpoch(), first.GetConn())
+	sc, err := s.useConn(first.GetEpoch(), first.GetConn(), func(sc *serverConn) { sc.sends++ })
 	if err != nil {
 		return ToGRPC(err)
 	}
+	defer s.sendEnded(sc)
 	// Sends end with the stream (the host is gone) and with the connection.
 	ctx, cancel := context.WithCancel(stream.Context())
 	stop := context.AfterFunc(sc.ctx, cancel)
 	defer stop()
+	limits := s.agreed()
 	f := &sendFeed{
 		server: s, stream: stream, epoch: first.GetEpoch(), ctx: ctx,
 		wake: make(chan struct{}, 1), frames: make(map[uint64]*sentFrame),
-		limit: s.agreed().MaxSendsInFlight,
+		limit: limits.MaxSendsInFlight, partials: partials{limit: limits.MaxMessageBytes},
 	}
 	var loops sync.WaitGroup
 	loops.Go(f.writeResults)
@@ -62,6 +64,8 @@ type sendFeed struct {
 	limit  int
 	wake   chan struct{} // of capacity one: a result is there
 	calls  sync.WaitGroup
+	// partials are messages that come in chunks; used by read alone.
+	partials partials
 
 	mu       sync.Mutex
 	accepted []*pb.Range           // guarded by mu
@@ -103,6 +107,9 @@ func (f *sendFeed) read(frame *pb.SendHostFrame) error {
 
 // take hands the messages of a frame to the driver.
 func (f *sendFeed) take(frame *pb.SendHostFrame) error {
+	if err := f.partials.add(frame.GetChunks()); err != nil {
+		return err
+	}
 	in := frame.GetMessages()
 	if len(in) == 0 {
 		return nil
@@ -115,6 +122,9 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 	batch := make([]*driver.Message, len(in))
 	for i, p := range in {
 		messageFromProto(&messages[i], p)
+		if err := f.partials.finish(&messages[i], p.GetChunks()); err != nil {
+			return err
+		}
 		batch[i] = &messages[i]
 	}
 	ctx, cancel := context.WithCancel(f.ctx)

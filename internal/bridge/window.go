@@ -12,8 +12,11 @@ type window struct {
 // push adds an item and returns its number.
 func (w *window) push(o *outgoing) uint64 {
 	w.items = append(w.items, o)
-	return w.base + uint64(len(w.items)) - 1
+	return w.next() - 1
 }
+
+// next is the number that the next item gets.
+func (w *window) next() uint64 { return w.base + uint64(len(w.items)) }
 
 // take removes and returns the item of a number, nil when it is not there.
 func (w *window) take(number uint64) *outgoing {

@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -33,22 +34,38 @@ func (s *sender) withdraw(ctx context.Context, out *outgoing) {
 		s.mu.Unlock()
 		return
 	}
-	if out.number != 0 {
+	switch {
+	case out.number != 0:
 		s.cancels = append(s.cancels, out.number)
 		s.mu.Unlock()
 		notify(s.wake)
 		time.AfterFunc(withdrawGrace, func() { s.giveUp(ctx, out) })
-		return
+	case s.cutting == out && out.given == nil:
+		// Its bytes are being read; the writer drops it after that, unless it is stuck.
+		out.given = s.lateError(ctx)
+		s.mu.Unlock()
+		time.AfterFunc(withdrawGrace, func() { s.withdraw(ctx, out) })
+	default:
+		cause := s.lateError(ctx)
+		s.dropLocked(out)
+		s.mu.Unlock()
+		notify(s.wake) // for what is to be said of it, or what it held back
+		out.done(out.index, cause)
 	}
+}
+
+// dropLocked takes back a message that is not written, or not completely, so that it never left,
+// and settles it.
+func (s *sender) dropLocked(out *outgoing) {
 	out.settled = true
-	for i, q := range s.queue {
-		if q == out {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
-			break
-		}
+	if out.large != nil && s.large.remove(out.large) {
+		s.aborts = append(s.aborts, out.large.number)
 	}
-	s.pending -= out.size
-	s.releaseLocked(1)
-	s.mu.Unlock()
-	out.done(out.index, cancelled(ctx))
+	if i := slices.Index(s.queue, out); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
+	}
+	s.releaseLocked(out)
+	if out.placed {
+		s.followLocked(out)
+	}
 }

@@ -147,7 +147,9 @@ type AsyncSender interface {
 	//	ASYNC-1  done is called exactly once for each message, from any goroutine, also
 	//	         before SendAsync returned. It does not block and does not call the Conn.
 	//	ASYNC-2  SendAsync may block while the driver has no room; that is back-pressure.
-	//	ASYNC-3  Called from one goroutine, the order of calls is the order of messages.
+	//	ASYNC-3  Called from one goroutine, the order of calls is the order of messages. Above
+	//	         the process boundary a message that crosses it in chunks may be overtaken by
+	//	         later calls, never by its own batch.
 	//	ASYNC-4  When ctx ends, what has not left yet fails as SEND-4 says, or with
 	//	         ReasonCancelled or ReasonExpired when nothing kept it back; for what has left,
 	//	         the true result is reported when it is known, or InDoubt.

@@ -105,7 +105,8 @@ type Limits struct {
 	MaxFrameBytes uint64 `protobuf:"varint,1,opt,name=max_frame_bytes,json=maxFrameBytes,proto3" json:"max_frame_bytes,omitempty"`
 	// The most messages of a Send stream without a result.
 	MaxSendsInFlight uint32 `protobuf:"varint,2,opt,name=max_sends_in_flight,json=maxSendsInFlight,proto3" json:"max_sends_in_flight,omitempty"`
-	// Reserved for chunked messages: the largest message in total, 0 for one frame.
+	// The largest message in total: what does not fit into a chunk goes in several. 0 is a side
+	// that knows no chunks; a message is then at most a frame.
 	MaxMessageBytes uint64 `protobuf:"varint,3,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1194,7 +1195,10 @@ type Message struct {
 	// Its fanout is kept within the exchange.
 	Scoped bool `protobuf:"varint,20,opt,name=scoped,proto3" json:"scoped,omitempty"`
 	// How long ago its time ran out. time_left_us is 0 then; when both are 0 there is no limit.
-	TimeOverUs    uint64 `protobuf:"varint,21,opt,name=time_over_us,json=timeOverUs,proto3" json:"time_over_us,omitempty"`
+	TimeOverUs uint64 `protobuf:"varint,21,opt,name=time_over_us,json=timeOverUs,proto3" json:"time_over_us,omitempty"`
+	// The number of the chunks that came before, with all of context, body and failure; those
+	// fields are then empty here. 0 is a message in one piece.
+	Chunks        uint64 `protobuf:"varint,22,opt,name=chunks,proto3" json:"chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1376,6 +1380,103 @@ func (x *Message) GetTimeOverUs() uint64 {
 	return 0
 }
 
+func (x *Message) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+// Chunk is a part of a message that is too large to be sent in one piece. The message itself
+// comes after its last chunk, and that is its place in the order of the stream.
+type Chunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tells the large messages of a stream apart: counts from 1 with each that is begun.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// In the first chunk: the bytes of context, body and failure together, never 0.
+	Total uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// What comes next of each.
+	Context []byte `protobuf:"bytes,3,opt,name=context,proto3" json:"context,omitempty"`
+	Body    []byte `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	Failure []byte `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	// No more comes: the message was withdrawn.
+	Abort         bool `protobuf:"varint,6,opt,name=abort,proto3" json:"abort,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Chunk) Reset() {
+	*x = Chunk{}
+	mi := &file_driver_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Chunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Chunk) ProtoMessage() {}
+
+func (x *Chunk) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
+func (*Chunk) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Chunk) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Chunk) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Chunk) GetContext() []byte {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *Chunk) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Chunk) GetFailure() []byte {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Chunk) GetAbort() bool {
+	if x != nil {
+		return x.Abort
+	}
+	return false
+}
+
 type SendHostFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1386,14 +1487,16 @@ type SendHostFrame struct {
 	First    uint64     `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
 	Messages []*Message `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Numbers of messages to withdraw if they have not left yet.
-	Cancel        []uint64 `protobuf:"varint,5,rep,packed,name=cancel,proto3" json:"cancel,omitempty"`
+	Cancel []uint64 `protobuf:"varint,5,rep,packed,name=cancel,proto3" json:"cancel,omitempty"`
+	// Come before the messages of the frame.
+	Chunks        []*Chunk `protobuf:"bytes,6,rep,name=chunks,proto3" json:"chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendHostFrame) Reset() {
 	*x = SendHostFrame{}
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1508,7 @@ func (x *SendHostFrame) String() string {
 func (*SendHostFrame) ProtoMessage() {}
 
 func (x *SendHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1521,7 @@ func (x *SendHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendHostFrame.ProtoReflect.Descriptor instead.
 func (*SendHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{19}
+	return file_driver_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SendHostFrame) GetEpoch() uint64 {
@@ -1456,6 +1559,13 @@ func (x *SendHostFrame) GetCancel() []uint64 {
 	return nil
 }
 
+func (x *SendHostFrame) GetChunks() []*Chunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
 type SendDriverFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1468,7 +1578,7 @@ type SendDriverFrame struct {
 
 func (x *SendDriverFrame) Reset() {
 	*x = SendDriverFrame{}
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1590,7 @@ func (x *SendDriverFrame) String() string {
 func (*SendDriverFrame) ProtoMessage() {}
 
 func (x *SendDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1603,7 @@ func (x *SendDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendDriverFrame.ProtoReflect.Descriptor instead.
 func (*SendDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{20}
+	return file_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SendDriverFrame) GetEpoch() uint64 {
@@ -1527,7 +1637,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1649,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1662,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{21}
+	return file_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Range) GetFirst() uint64 {
@@ -1579,7 +1689,7 @@ type SendFailure struct {
 
 func (x *SendFailure) Reset() {
 	*x = SendFailure{}
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1701,7 @@ func (x *SendFailure) String() string {
 func (*SendFailure) ProtoMessage() {}
 
 func (x *SendFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1714,7 @@ func (x *SendFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendFailure.ProtoReflect.Descriptor instead.
 func (*SendFailure) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{22}
+	return file_driver_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SendFailure) GetNumber() uint64 {
@@ -1639,7 +1749,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1761,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1774,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{23}
+	return file_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Source) GetKind() uint32 {
@@ -1741,7 +1851,7 @@ type NotificationTopic struct {
 
 func (x *NotificationTopic) Reset() {
 	*x = NotificationTopic{}
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1863,7 @@ func (x *NotificationTopic) String() string {
 func (*NotificationTopic) ProtoMessage() {}
 
 func (x *NotificationTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1876,7 @@ func (x *NotificationTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotificationTopic.ProtoReflect.Descriptor instead.
 func (*NotificationTopic) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{24}
+	return file_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NotificationTopic) GetExchange() string {
@@ -1811,7 +1921,7 @@ type ListenHostFrame struct {
 
 func (x *ListenHostFrame) Reset() {
 	*x = ListenHostFrame{}
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1933,7 @@ func (x *ListenHostFrame) String() string {
 func (*ListenHostFrame) ProtoMessage() {}
 
 func (x *ListenHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1946,7 @@ func (x *ListenHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenHostFrame.ProtoReflect.Descriptor instead.
 func (*ListenHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{25}
+	return file_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListenHostFrame) GetEpoch() uint64 {
@@ -1907,7 +2017,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2029,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2042,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{26}
+	return file_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Outcome) GetToken() uint64 {
@@ -1963,14 +2073,16 @@ type ListenDriverFrame struct {
 	Listening  bool        `protobuf:"varint,2,opt,name=listening,proto3" json:"listening,omitempty"`
 	Deliveries []*Delivery `protobuf:"bytes,3,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	// The answer to stop: no delivery comes after this frame.
-	Stopped       bool `protobuf:"varint,4,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	Stopped bool `protobuf:"varint,4,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// Come before the deliveries of the frame.
+	Chunks        []*Chunk `protobuf:"bytes,5,rep,name=chunks,proto3" json:"chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListenDriverFrame) Reset() {
 	*x = ListenDriverFrame{}
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2094,7 @@ func (x *ListenDriverFrame) String() string {
 func (*ListenDriverFrame) ProtoMessage() {}
 
 func (x *ListenDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2107,7 @@ func (x *ListenDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenDriverFrame.ProtoReflect.Descriptor instead.
 func (*ListenDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{27}
+	return file_driver_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListenDriverFrame) GetEpoch() uint64 {
@@ -2026,6 +2138,13 @@ func (x *ListenDriverFrame) GetStopped() bool {
 	return false
 }
 
+func (x *ListenDriverFrame) GetChunks() []*Chunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
 type Delivery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
@@ -2037,7 +2156,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2168,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2181,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{28}
+	return file_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Delivery) GetMessage() *Message {
@@ -2181,7 +2300,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12.\n" +
-	"\x05error\x18\x04 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\xb9\x05\n" +
+	"\x05error\x18\x04 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\xd1\x05\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x1a\n" +
 	"\bexchange\x18\x02 \x01(\tR\bexchange\x12\x14\n" +
@@ -2206,16 +2325,25 @@ const file_driver_proto_rawDesc = "" +
 	"\tfail_fast\x18\x13 \x01(\bR\bfailFast\x12\x16\n" +
 	"\x06scoped\x18\x14 \x01(\bR\x06scoped\x12 \n" +
 	"\ftime_over_us\x18\x15 \x01(\x04R\n" +
-	"timeOverUs\x1a:\n" +
+	"timeOverUs\x12\x16\n" +
+	"\x06chunks\x18\x16 \x01(\x04R\x06chunks\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x01\n" +
+	"\x05Chunk\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x18\n" +
+	"\acontext\x18\x03 \x01(\fR\acontext\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\fR\x04body\x12\x18\n" +
+	"\afailure\x18\x05 \x01(\fR\afailure\x12\x14\n" +
+	"\x05abort\x18\x06 \x01(\bR\x05abort\"\xcf\x01\n" +
 	"\rSendHostFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04conn\x18\x02 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x125\n" +
 	"\bmessages\x18\x04 \x03(\v2\x19.parley.driver.v1.MessageR\bmessages\x12\x16\n" +
-	"\x06cancel\x18\x05 \x03(\x04R\x06cancel\"\x93\x01\n" +
+	"\x06cancel\x18\x05 \x03(\x04R\x06cancel\x12/\n" +
+	"\x06chunks\x18\x06 \x03(\v2\x17.parley.driver.v1.ChunkR\x06chunks\"\x93\x01\n" +
 	"\x0fSendDriverFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x123\n" +
 	"\baccepted\x18\x02 \x03(\v2\x17.parley.driver.v1.RangeR\baccepted\x125\n" +
@@ -2253,14 +2381,15 @@ const file_driver_proto_rawDesc = "" +
 	"\aOutcome\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06result\x18\x03 \x01(\rR\x06result\"\x9d\x01\n" +
+	"\x06result\x18\x03 \x01(\rR\x06result\"\xce\x01\n" +
 	"\x11ListenDriverFrame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\tlistening\x18\x02 \x01(\bR\tlistening\x12:\n" +
 	"\n" +
 	"deliveries\x18\x03 \x03(\v2\x1a.parley.driver.v1.DeliveryR\n" +
 	"deliveries\x12\x18\n" +
-	"\astopped\x18\x04 \x01(\bR\astopped\"w\n" +
+	"\astopped\x18\x04 \x01(\bR\astopped\x12/\n" +
+	"\x06chunks\x18\x05 \x03(\v2\x17.parley.driver.v1.ChunkR\x06chunks\"w\n" +
 	"\bDelivery\x123\n" +
 	"\amessage\x18\x01 \x01(\v2\x19.parley.driver.v1.MessageR\amessage\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12 \n" +
@@ -2287,7 +2416,7 @@ func file_driver_proto_rawDescGZIP() []byte {
 	return file_driver_proto_rawDescData
 }
 
-var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_driver_proto_goTypes = []any{
 	(*Status)(nil),             // 0: parley.driver.v1.Status
 	(*Limits)(nil),             // 1: parley.driver.v1.Limits
@@ -2308,61 +2437,64 @@ var file_driver_proto_goTypes = []any{
 	(*SessionDriverFrame)(nil), // 16: parley.driver.v1.SessionDriverFrame
 	(*ConnState)(nil),          // 17: parley.driver.v1.ConnState
 	(*Message)(nil),            // 18: parley.driver.v1.Message
-	(*SendHostFrame)(nil),      // 19: parley.driver.v1.SendHostFrame
-	(*SendDriverFrame)(nil),    // 20: parley.driver.v1.SendDriverFrame
-	(*Range)(nil),              // 21: parley.driver.v1.Range
-	(*SendFailure)(nil),        // 22: parley.driver.v1.SendFailure
-	(*Source)(nil),             // 23: parley.driver.v1.Source
-	(*NotificationTopic)(nil),  // 24: parley.driver.v1.NotificationTopic
-	(*ListenHostFrame)(nil),    // 25: parley.driver.v1.ListenHostFrame
-	(*Outcome)(nil),            // 26: parley.driver.v1.Outcome
-	(*ListenDriverFrame)(nil),  // 27: parley.driver.v1.ListenDriverFrame
-	(*Delivery)(nil),           // 28: parley.driver.v1.Delivery
-	nil,                        // 29: parley.driver.v1.OpenRequest.OptionsEntry
-	nil,                        // 30: parley.driver.v1.Message.HeadersEntry
-	(*anypb.Any)(nil),          // 31: google.protobuf.Any
+	(*Chunk)(nil),              // 19: parley.driver.v1.Chunk
+	(*SendHostFrame)(nil),      // 20: parley.driver.v1.SendHostFrame
+	(*SendDriverFrame)(nil),    // 21: parley.driver.v1.SendDriverFrame
+	(*Range)(nil),              // 22: parley.driver.v1.Range
+	(*SendFailure)(nil),        // 23: parley.driver.v1.SendFailure
+	(*Source)(nil),             // 24: parley.driver.v1.Source
+	(*NotificationTopic)(nil),  // 25: parley.driver.v1.NotificationTopic
+	(*ListenHostFrame)(nil),    // 26: parley.driver.v1.ListenHostFrame
+	(*Outcome)(nil),            // 27: parley.driver.v1.Outcome
+	(*ListenDriverFrame)(nil),  // 28: parley.driver.v1.ListenDriverFrame
+	(*Delivery)(nil),           // 29: parley.driver.v1.Delivery
+	nil,                        // 30: parley.driver.v1.OpenRequest.OptionsEntry
+	nil,                        // 31: parley.driver.v1.Message.HeadersEntry
+	(*anypb.Any)(nil),          // 32: google.protobuf.Any
 }
 var file_driver_proto_depIdxs = []int32{
-	31, // 0: parley.driver.v1.Status.details:type_name -> google.protobuf.Any
+	32, // 0: parley.driver.v1.Status.details:type_name -> google.protobuf.Any
 	1,  // 1: parley.driver.v1.HelloRequest.limits:type_name -> parley.driver.v1.Limits
 	1,  // 2: parley.driver.v1.HelloResponse.limits:type_name -> parley.driver.v1.Limits
 	4,  // 3: parley.driver.v1.HelloResponse.info:type_name -> parley.driver.v1.DriverInfo
 	5,  // 4: parley.driver.v1.DriverInfo.options:type_name -> parley.driver.v1.OptionSpec
 	6,  // 5: parley.driver.v1.OpenRequest.hosts:type_name -> parley.driver.v1.BrokerHost
-	29, // 6: parley.driver.v1.OpenRequest.options:type_name -> parley.driver.v1.OpenRequest.OptionsEntry
+	30, // 6: parley.driver.v1.OpenRequest.options:type_name -> parley.driver.v1.OpenRequest.OptionsEntry
 	17, // 7: parley.driver.v1.SessionDriverFrame.states:type_name -> parley.driver.v1.ConnState
 	0,  // 8: parley.driver.v1.ConnState.error:type_name -> parley.driver.v1.Status
-	30, // 9: parley.driver.v1.Message.headers:type_name -> parley.driver.v1.Message.HeadersEntry
+	31, // 9: parley.driver.v1.Message.headers:type_name -> parley.driver.v1.Message.HeadersEntry
 	18, // 10: parley.driver.v1.SendHostFrame.messages:type_name -> parley.driver.v1.Message
-	21, // 11: parley.driver.v1.SendDriverFrame.accepted:type_name -> parley.driver.v1.Range
-	22, // 12: parley.driver.v1.SendDriverFrame.failed:type_name -> parley.driver.v1.SendFailure
-	0,  // 13: parley.driver.v1.SendFailure.error:type_name -> parley.driver.v1.Status
-	24, // 14: parley.driver.v1.Source.notifications:type_name -> parley.driver.v1.NotificationTopic
-	23, // 15: parley.driver.v1.ListenHostFrame.source:type_name -> parley.driver.v1.Source
-	26, // 16: parley.driver.v1.ListenHostFrame.outcomes:type_name -> parley.driver.v1.Outcome
-	28, // 17: parley.driver.v1.ListenDriverFrame.deliveries:type_name -> parley.driver.v1.Delivery
-	18, // 18: parley.driver.v1.Delivery.message:type_name -> parley.driver.v1.Message
-	2,  // 19: parley.driver.v1.Driver.Hello:input_type -> parley.driver.v1.HelloRequest
-	7,  // 20: parley.driver.v1.Driver.Open:input_type -> parley.driver.v1.OpenRequest
-	9,  // 21: parley.driver.v1.Driver.Ping:input_type -> parley.driver.v1.PingRequest
-	11, // 22: parley.driver.v1.Driver.CloseConn:input_type -> parley.driver.v1.CloseConnRequest
-	13, // 23: parley.driver.v1.Driver.Drain:input_type -> parley.driver.v1.DrainRequest
-	15, // 24: parley.driver.v1.Driver.Session:input_type -> parley.driver.v1.SessionHostFrame
-	19, // 25: parley.driver.v1.Driver.Send:input_type -> parley.driver.v1.SendHostFrame
-	25, // 26: parley.driver.v1.Driver.Listen:input_type -> parley.driver.v1.ListenHostFrame
-	3,  // 27: parley.driver.v1.Driver.Hello:output_type -> parley.driver.v1.HelloResponse
-	8,  // 28: parley.driver.v1.Driver.Open:output_type -> parley.driver.v1.OpenResponse
-	10, // 29: parley.driver.v1.Driver.Ping:output_type -> parley.driver.v1.PingResponse
-	12, // 30: parley.driver.v1.Driver.CloseConn:output_type -> parley.driver.v1.CloseConnResponse
-	14, // 31: parley.driver.v1.Driver.Drain:output_type -> parley.driver.v1.DrainResponse
-	16, // 32: parley.driver.v1.Driver.Session:output_type -> parley.driver.v1.SessionDriverFrame
-	20, // 33: parley.driver.v1.Driver.Send:output_type -> parley.driver.v1.SendDriverFrame
-	27, // 34: parley.driver.v1.Driver.Listen:output_type -> parley.driver.v1.ListenDriverFrame
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	19, // 11: parley.driver.v1.SendHostFrame.chunks:type_name -> parley.driver.v1.Chunk
+	22, // 12: parley.driver.v1.SendDriverFrame.accepted:type_name -> parley.driver.v1.Range
+	23, // 13: parley.driver.v1.SendDriverFrame.failed:type_name -> parley.driver.v1.SendFailure
+	0,  // 14: parley.driver.v1.SendFailure.error:type_name -> parley.driver.v1.Status
+	25, // 15: parley.driver.v1.Source.notifications:type_name -> parley.driver.v1.NotificationTopic
+	24, // 16: parley.driver.v1.ListenHostFrame.source:type_name -> parley.driver.v1.Source
+	27, // 17: parley.driver.v1.ListenHostFrame.outcomes:type_name -> parley.driver.v1.Outcome
+	29, // 18: parley.driver.v1.ListenDriverFrame.deliveries:type_name -> parley.driver.v1.Delivery
+	19, // 19: parley.driver.v1.ListenDriverFrame.chunks:type_name -> parley.driver.v1.Chunk
+	18, // 20: parley.driver.v1.Delivery.message:type_name -> parley.driver.v1.Message
+	2,  // 21: parley.driver.v1.Driver.Hello:input_type -> parley.driver.v1.HelloRequest
+	7,  // 22: parley.driver.v1.Driver.Open:input_type -> parley.driver.v1.OpenRequest
+	9,  // 23: parley.driver.v1.Driver.Ping:input_type -> parley.driver.v1.PingRequest
+	11, // 24: parley.driver.v1.Driver.CloseConn:input_type -> parley.driver.v1.CloseConnRequest
+	13, // 25: parley.driver.v1.Driver.Drain:input_type -> parley.driver.v1.DrainRequest
+	15, // 26: parley.driver.v1.Driver.Session:input_type -> parley.driver.v1.SessionHostFrame
+	20, // 27: parley.driver.v1.Driver.Send:input_type -> parley.driver.v1.SendHostFrame
+	26, // 28: parley.driver.v1.Driver.Listen:input_type -> parley.driver.v1.ListenHostFrame
+	3,  // 29: parley.driver.v1.Driver.Hello:output_type -> parley.driver.v1.HelloResponse
+	8,  // 30: parley.driver.v1.Driver.Open:output_type -> parley.driver.v1.OpenResponse
+	10, // 31: parley.driver.v1.Driver.Ping:output_type -> parley.driver.v1.PingResponse
+	12, // 32: parley.driver.v1.Driver.CloseConn:output_type -> parley.driver.v1.CloseConnResponse
+	14, // 33: parley.driver.v1.Driver.Drain:output_type -> parley.driver.v1.DrainResponse
+	16, // 34: parley.driver.v1.Driver.Session:output_type -> parley.driver.v1.SessionDriverFrame
+	21, // 35: parley.driver.v1.Driver.Send:output_type -> parley.driver.v1.SendDriverFrame
+	28, // 36: parley.driver.v1.Driver.Listen:output_type -> parley.driver.v1.ListenDriverFrame
+	29, // [29:37] is the sub-list for method output_type
+	21, // [21:29] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_driver_proto_init() }
@@ -2380,7 +2512,7 @@ func file_driver_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_proto_rawDesc), len(file_driver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
