@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package procfs reads what several parts need of Linux's /proc: what a process does, whose child it is, when
-// it started, and the processor time it has used. On other systems nothing is found.
+// it started, the processor time it has used, its environment and its tracer. On other systems nothing is
+// found.
 package procfs
 
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -39,15 +39,7 @@ func Read(pid int) (Stat, bool) {
 // All returns every process that can be read, by its id.
 func All() map[int]Stat {
 	all := make(map[int]Stat)
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return all // the pattern is fine
-	}
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
+	for _, pid := range Pids() {
 		if s, ok := Read(pid); ok { // not, when it ended meanwhile
 			all[pid] = s
 		}

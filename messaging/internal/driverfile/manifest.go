@@ -21,6 +21,7 @@ const maxManifest = 1 << 20
 // manifest is the part of a driver's description that matters before it is started.
 type manifest struct {
 	Name    string   `json:"name"`
+	Version string   `json:"version"`
 	Aliases []string `json:"aliases"`
 }
 
@@ -59,19 +60,22 @@ func (p SearchPath) Aliases() (aliases map[string]string, problems []string) {
 }
 
 func readManifest(path string) (manifest, error) {
-	var m manifest
 	f, err := os.Open(path)
 	if err != nil {
-		return m, err
+		return manifest{}, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
 	text, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
 	if err != nil {
-		return m, err
+		return manifest{}, err
 	}
 	if len(text) > maxManifest {
-		return m, fmt.Errorf("it is larger than %d bytes", maxManifest)
+		return manifest{}, fmt.Errorf("it is larger than %d bytes", maxManifest)
 	}
+	return parseManifest(text)
+}
+
+func parseManifest(text []byte) (m manifest, err error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, err
 	}

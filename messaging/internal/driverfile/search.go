@@ -21,7 +21,12 @@ const DriverPathVariable = "PARLEY_DRIVER_PATH"
 // version counts as older than any with one. Trust is judged afterwards: a refused file is
 // an error and never makes room for a later one, since a driver that changes silently is
 // worse than one that does not start.
-type SearchPath struct{ Dirs []SearchDir }
+type SearchPath struct {
+	Dirs []SearchDir
+	// Pins are versions by driver. Of a driver that is pinned, files of other versions, and those
+	// whose names have none, are passed over in all directories.
+	Pins map[string]string
+}
 
 // SearchDir is one directory of a SearchPath.
 type SearchDir struct {
@@ -37,7 +42,8 @@ type Status string
 const (
 	// Chosen: this file is started for its name.
 	Chosen Status = "chosen"
-	// Shadowed: another file came first; Why is its path.
+	// Shadowed: another file came first, and Why is its path; or the driver is pinned to
+	// another version, and Why says so.
 	Shadowed Status = "shadowed"
 	// Refused: the file came first and cannot be used; Why says the reason and the remedy.
 	Refused Status = "refused"
@@ -52,26 +58,35 @@ type Candidate struct {
 	Status  Status
 	Why     string
 
+	pinned  bool  // it is the version that somebody asked for
 	problem error // the *driver.Error behind Why of a refused candidate
 }
+
+// Where directories come from, for people.
+const (
+	originOption     = "option"
+	originUser       = "user data"
+	originSystem     = "system"
+	originExecutable = "beside the executable"
+)
 
 // NewSearchPath puts the directories together. env is os.Getenv, or a test's; executable is
 // the path of the running program and may be empty.
 func NewSearchPath(explicit []string, env func(string) string, executable string) SearchPath {
 	var p SearchPath
 	for _, dir := range explicit {
-		p.add(dir, "option")
+		p.add(dir, originOption)
 	}
 	for _, dir := range filepath.SplitList(env(DriverPathVariable)) {
 		p.add(dir, DriverPathVariable)
 	}
-	p.add(userDrivers(env), "user data")
-	p.add("/usr/local/lib/parley/drivers", "system")
-	p.add("/usr/lib/parley/drivers", "system")
+	p.add(userDrivers(env), originUser)
+	p.add("/usr/local/lib/parley/drivers", originSystem)
+	p.add("/usr/lib/parley/drivers", originSystem)
 	if executable != "" {
 		dir := filepath.Dir(executable)
-		p.add(dir, "beside the executable")
-		p.add(filepath.Join(dir, "drivers"), "beside the executable")
+		p.add(dir, originExecutable)
+		p.add(filepath.Join(dir, "drivers"), originExecutable)
 	}
 	return p
 }
@@ -122,16 +137,20 @@ func (p SearchPath) scan() ([]Candidate, map[string]error) {
 			unread[dir.Path] = err
 		}
 		for _, c := range found {
-			all = append(all, c.judge(first))
+			all = append(all, p.judge(c, first))
 		}
 	}
 	return all, unread
 }
 
 // judge sets the status, given the files that came before.
-func (c Candidate) judge(first map[string]string) Candidate {
+func (p SearchPath) judge(c Candidate, first map[string]string) Candidate {
+	pin := p.Pins[c.Name]
+	c.pinned = pin != "" && pin == c.Version
 	switch {
 	case c.Status == Refused:
+	case pin != "" && !c.pinned:
+		c.Status, c.Why = Shadowed, "the pin to version "+pin
 	case first[c.Name] != "":
 		c.Status, c.Why = Shadowed, first[c.Name]
 	default:
@@ -145,12 +164,7 @@ func (c Candidate) judge(first map[string]string) Candidate {
 }
 
 func (c Candidate) refuse(err error) Candidate {
-	c.Status, c.problem = Refused, err
-	e := driver.AsError(err)
-	c.Why = e.Message
-	if e.Hint != "" {
-		c.Why += "; " + e.Hint
-	}
+	c.Status, c.problem, c.Why = Refused, err, sentence(err)
 	return c
 }
 
@@ -189,9 +203,7 @@ func (d SearchDir) candidate(entry fs.DirEntry) (Candidate, bool) {
 		return Candidate{}, false
 	}
 	c.Name = rest
-	return c.refuse(driver.Errorf(driver.ReasonConfig, "%s is not a driver's file name", c.Path).
-		WithHint("name it %sNAME or %sNAME_vX.Y.Z, where NAME has lower-case letters, digits and dashes",
-			Prefix, Prefix)), true
+	return c.refuse(misnamed(c.Path)), true
 }
 
 // Find returns the file to start for a driver's name. Every error is a *driver.Error with
@@ -200,6 +212,9 @@ func (p SearchPath) Find(name string) (Candidate, error) {
 	if !validName(name) {
 		return Candidate{}, driver.Errorf(driver.ReasonConfig, "%q cannot be a driver's name", name).
 			WithHint("a name has lower-case letters, digits and dashes")
+	}
+	if err := p.checkPin(name); err != nil {
+		return Candidate{}, err
 	}
 	all, unread := p.scan()
 	for _, c := range all {
@@ -216,6 +231,9 @@ func (p SearchPath) Find(name string) (Candidate, error) {
 			}
 		}
 		return c, nil
+	}
+	if p.Pins[name] != "" {
+		return Candidate{}, p.pinNotFound(name, all, unread)
 	}
 	return Candidate{}, p.notFound(name, all, unread)
 }

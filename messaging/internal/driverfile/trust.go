@@ -38,8 +38,11 @@ func checkTrust(path string) error {
 // caller starts the program through the one returned, so that the file that was checked is
 // the file that runs. The Name of the file returned is its path without symbolic links.
 //
-// A checksum, when one is pinned, belongs here as well: read from the returned descriptor.
-func OpenTrusted(path string) (*os.File, error) {
+// Its checksum is not looked at; see OpenVerified.
+func OpenTrusted(path string) (*os.File, error) { return openChecked(path, checkProgram) }
+
+// openChecked opens a file after the checks of each directory on the way; check judges the file.
+func openChecked(path string, check func(fd int, path string) error) (*os.File, error) {
 	at := path
 	for range maxLinks {
 		parent, base := filepath.Split(at)
@@ -48,7 +51,7 @@ func OpenTrusted(path string) (*os.File, error) {
 		if err != nil {
 			return nil, cannotOpen(path, err)
 		}
-		f, link, err := openEntry(dir, base)
+		f, link, err := openEntry(dir, base, check)
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +67,7 @@ func OpenTrusted(path string) (*os.File, error) {
 
 // openEntry checks the directory, then opens and checks the file base in it. When base is a
 // symbolic link its target is returned instead.
-func openEntry(dir, base string) (f *os.File, link string, err error) {
+func openEntry(dir, base string, check func(fd int, path string) error) (f *os.File, link string, err error) {
 	full := filepath.Join(dir, base)
 	if base == "" || base == "." || base == ".." {
 		return nil, "", notRegular(full)
@@ -89,7 +92,11 @@ func openEntry(dir, base string) (f *os.File, link string, err error) {
 	if err != nil {
 		return nil, "", cannotOpen(full, err)
 	}
-	if err := checkProgram(fd, full); err != nil {
+	err = check(fd, full)
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
 		closeFD(fd)
 		return nil, "", err
 	}
@@ -150,7 +157,7 @@ func checkProgram(fd int, path string) error {
 		return driver.Errorf(driver.ReasonConfig, "file %s is set-uid or set-gid (mode %04o)", path, st.Mode&0o7777).
 			WithHint("run: chmod ug-s %s", ShellQuote(path))
 	}
-	return unix.SetNonblock(fd, false)
+	return nil
 }
 
 // checkOwner refuses what others own or may write.
@@ -162,9 +169,12 @@ func checkOwner(kind, path string, st *unix.Stat_t) error {
 			WithHint("if you trust it, run: %s", chownCommand(path, me))
 	}
 	if st.Mode&WritableByOthers != 0 {
-		return driver.Errorf(driver.ReasonConfig, "%s %s may be written by group or others (mode %04o)",
-			kind, path, st.Mode&0o7777).
-			WithHint("run: chmod go-w %s", ShellQuote(path))
+		e := driver.Errorf(driver.ReasonConfig, "%s %s may be written by group or others (mode %04o)",
+			kind, path, st.Mode&0o7777)
+		if st.Mode&unix.S_ISVTX != 0 { // it is for everybody, such as /tmp
+			return e.WithHint("use a directory that only you may write to; or, if it is yours alone, run: chmod go-w %s", ShellQuote(path))
+		}
+		return e.WithHint("run: chmod go-w %s", ShellQuote(path))
 	}
 	return nil
 }

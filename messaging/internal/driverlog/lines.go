@@ -68,16 +68,41 @@ func (l *Reader) skip() error {
 
 func trimEnd(b []byte) string { return strings.TrimRight(string(b), "\r\n") }
 
-// Printable makes a text of unknown origin fit for logs and errors: valid UTF-8, without
-// control characters that could move a terminal's cursor.
+// Printable makes a text of unknown origin fit for logs and errors: valid UTF-8 in one line,
+// without characters that could move a terminal's cursor or turn the text around.
 func Printable(text string) string {
-	text = strings.ToValidUTF8(text, string(unicode.ReplacementChar))
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' {
-			return '?'
+	if plain(text) {
+		return text
+	}
+	var b strings.Builder
+	b.Grow(len(text))
+	for _, r := range strings.ToValidUTF8(text, string(unicode.ReplacementChar)) {
+		switch {
+		case r == '\n':
+			b.WriteString(`\n`) // stack traces come as fields
+		case r != '\t' && harmful(r):
+			b.WriteByte('?')
+		default:
+			b.WriteRune(r)
 		}
-		return r
-	}, text)
+	}
+	return b.String()
+}
+
+// plain reports whether text has nothing but what Printable keeps, by a look that is quick for
+// most texts.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' && c != '\t' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// harmful are control characters, line ends, and those that change a text's direction.
+func harmful(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // Shorten cuts text to about limit bytes and marks the place.

@@ -26,22 +26,25 @@ const (
 // Log turns what a driver writes to its standard error into log records. go-plugin's
 // own parser is not used: a line that it does not expect ends the host.
 type Log struct {
-	logger *slog.Logger
-	limit  *rateLimit
-	crash  crashText // used by the reading goroutine alone
+	logger  *slog.Logger
+	secrets *Secrets
+	limit   *rateLimit
+	crash   crashText // used by the reading goroutine alone
 
 	mu     sync.Mutex // guards what follows
 	recent lastLines
 	fatal  string // the first line of the last crash
+	since  int    // lines since the last one of that crash
 }
 
 // New makes a log whose records carry what logger carries: the caller adds the
-// driver's name and process id.
-func New(logger *slog.Logger, now func() time.Time) *Log {
+// driver's name and process id. The secrets are masked, in the kept lines as well; nil has none.
+func New(logger *slog.Logger, now func() time.Time, secrets *Secrets) *Log {
 	return &Log{
-		logger: logger,
-		limit:  newRateLimit(logRate, now),
-		recent: lastLines{limit: keptLines},
+		logger:  logger,
+		secrets: secrets,
+		limit:   newRateLimit(logRate, now),
+		recent:  lastLines{limit: keptLines},
 	}
 }
 
@@ -58,21 +61,28 @@ func (d *Log) Read(r io.Reader) {
 	}
 }
 
-// Tail returns the last lines, and the line that told of a crash, if one did.
+// Tail returns the last lines, and the line that told of a crash, if one did. A crash that many
+// lines have followed was survived.
 func (d *Log) Tail() (lines []string, fatal string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]string(nil), d.recent.lines...), d.fatal
+	lines = append(lines, d.recent.lines...)
+	for i := range lines {
+		lines[i] = d.secrets.Redact(lines[i]) // they may be older than a secret
+	}
+	if d.since < keptLines {
+		fatal = d.secrets.Redact(d.fatal)
+	}
+	return lines, fatal
 }
 
 func (d *Log) handle(line Line) {
-	record, structured := recordFromJSON(line, d.limit.now())
+	record, structured := d.secrets.structured(line, d.limit.now())
 	if structured {
 		d.crash.reset()
-		d.remember(readable(record))
+		d.remember(readable(record), false)
 	} else {
 		record = d.plainRecord(line)
-		d.remember(line.Text)
 	}
 	d.emit(record)
 }
@@ -88,32 +98,38 @@ func readable(r slog.Record) string {
 	return b.String()
 }
 
-// plainRecord makes a record of a line that is not JSON.
+// plainRecord makes a record of a line of text, and keeps the line.
 func (d *Log) plainRecord(line Line) slog.Record {
-	level := slog.LevelInfo
+	level := levelOfText(line.Text)
 	crashed, first := d.crash.next(line.Text)
 	if crashed {
 		level = slog.LevelError
 	}
+	text := Printable(d.secrets.redactLine(line))
 	if first {
 		d.mu.Lock()
-		d.fatal = Printable(Shorten(line.Text, keptLineBytes))
+		d.fatal = Shorten(text, keptLineBytes)
 		d.mu.Unlock()
 	}
-	text := Printable(line.Text)
+	d.remember(text, crashed)
 	if line.Cut {
 		text += cutMark
 	}
 	return slog.NewRecord(d.limit.now(), level, text, 0)
 }
 
-func (d *Log) remember(text string) {
+// remember keeps a line, which is printable and has no secrets.
+func (d *Log) remember(text string, crashed bool) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.recent.add(Printable(Shorten(text, keptLineBytes)))
+	d.recent.add(Shorten(text, keptLineBytes))
+	d.since++
+	if crashed {
+		d.since = 0
+	}
 }
 
 // emit logs a record unless there are too many of them.

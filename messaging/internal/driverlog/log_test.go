@@ -18,7 +18,7 @@ import (
 func readLog(t testing.TB, text string) ([]map[string]any, *Log) {
 	t.Helper()
 	out := &hosttest.Records{}
-	d := New(out.Logger().With("driver", "x", "pid", 7), time.Now)
+	d := New(out.Logger().With("driver", "x", "pid", 7), time.Now, nil)
 	d.Read(strings.NewReader(text))
 	return out.All(t), d
 }
@@ -187,7 +187,7 @@ func TestDriverLogTail(t *testing.T) {
 func TestDriverLogRate(t *testing.T) {
 	out := &hosttest.Records{}
 	now := time.Unix(1000, 0)
-	d := New(out.Logger(), func() time.Time { return now })
+	d := New(out.Logger(), func() time.Time { return now }, nil)
 	flood := func(n int) { d.Read(strings.NewReader(strings.Repeat("x\n", n))) }
 	flood(logRate)
 	if n := len(out.All(t)); n != logRate {
@@ -211,7 +211,7 @@ func TestDriverLogRate(t *testing.T) {
 
 func TestDriverLogDisabledLevel(t *testing.T) {
 	var buf bytes.Buffer
-	d := New(slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelWarn})), time.Now)
+	d := New(slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelWarn})), time.Now, nil)
 	d.Read(strings.NewReader("plain\n" + `{"level":"warn","msg":"shown"}` + "\n"))
 	if strings.Contains(buf.String(), "plain") || !strings.Contains(buf.String(), "shown") {
 		t.Errorf("got %s", buf.String())
@@ -227,22 +227,25 @@ func FuzzDriverLog(f *testing.F) {
 	f.Add([]byte(goPanic))
 	f.Add([]byte("Traceback (most recent call last):\n x\ny\n\xff\x00\x1b\n"))
 	f.Add([]byte(`{"time":253402300800,"level":"INFO+9999999999999"}`))
+	f.Add([]byte(`level=WARN msg="a S3cr3t-value" k=` + "\u2028\n" + `{"msg":"S3cr3t-value","level":["S3cr3t-value"]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		out := &hosttest.Records{}
-		d := New(out.Logger(), time.Now)
+		secrets := &Secrets{}
+		secrets.Add("S3cr3t-value")
+		d := New(out.Logger(), time.Now, secrets)
 		d.Read(bytes.NewReader(in))
 		all := out.All(t) // fails unless every record is JSON on a line of its own
 		if lines := bytes.Count(in, []byte("\n")) + 1; len(all) > lines+2 {
 			t.Errorf("%d records of %d lines", len(all), lines)
 		}
 		for _, m := range all {
-			if text, ok := m["msg"].(string); ok && (!utf8.ValidString(text) || strings.ContainsAny(text, "\x00\x1b\n")) {
+			if text, ok := m["msg"].(string); ok && (!utf8.ValidString(text) || strings.ContainsAny(text, "\x00\x1b\n\u2028\u202e") || strings.Contains(text, "S3cr3t-value")) {
 				t.Errorf("message %q", text)
 			}
 		}
 		lines, fatal := d.Tail()
 		for _, line := range append(lines, fatal) {
-			if len(line) > 4*keptLineBytes || !utf8.ValidString(line) {
+			if len(line) > 4*keptLineBytes || !utf8.ValidString(line) || strings.Contains(line, "S3cr3t-value") {
 				t.Errorf("kept %q", line)
 			}
 		}

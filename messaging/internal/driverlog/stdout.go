@@ -10,14 +10,15 @@ import (
 
 // Stdout logs what a driver prints that is no handshake. It belongs to one goroutine.
 type Stdout struct {
-	logger *slog.Logger
-	limit  *rateLimit
-	warned bool
+	logger  *slog.Logger
+	secrets *Secrets
+	limit   *rateLimit
+	warned  bool
 }
 
-// NewStdout returns a Stdout that logs to logger.
-func NewStdout(logger *slog.Logger) *Stdout {
-	return &Stdout{logger: logger, limit: newRateLimit(logRate, time.Now)}
+// NewStdout returns a Stdout that logs to logger, without the secrets; nil has none.
+func NewStdout(logger *slog.Logger, secrets *Secrets) *Stdout {
+	return &Stdout{logger: logger, secrets: secrets, limit: newRateLimit(logRate, time.Now)}
 }
 
 // Before logs noise ahead of the handshake.
@@ -41,7 +42,7 @@ func (s *Stdout) log(level slog.Level, line Line) {
 	if allowed, _ := s.limit.allow(); !allowed {
 		return
 	}
-	text := Printable(line.Text)
+	text := Printable(s.secrets.redactLine(line))
 	if line.Cut {
 		text += cutMark
 	}

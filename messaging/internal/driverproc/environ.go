@@ -15,6 +15,14 @@ const LifelineVariable = "PARLEY_LIFELINE_FD"
 // files beside it, because it is started under another path.
 const DriverFileVariable = "PARLEY_DRIVER_FILE"
 
+// DriverDirVariable names the private directory of the driver process. It is passed on to
+// children, and marks them: whatever carries it is killed when the driver has ended.
+const DriverDirVariable = "PARLEY_DRIVER_DIR"
+
+// HostProcessVariable names the process of the host, so that the next host knows whose children
+// are left over.
+const HostProcessVariable = "PARLEY_HOST_PROCESS"
+
 // passed are the variables of the host that every driver gets. PATH is one of them, or
 // "#!/usr/bin/env python3" finds no interpreter. Nothing else of the host's environment
 // crosses: it often holds credentials of the application.

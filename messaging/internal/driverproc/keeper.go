@@ -5,6 +5,7 @@
 package driverproc
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -25,17 +26,71 @@ import (
 // holds on to its thread as long as the process lives.
 func (r *Runner) keep(started chan<- error) {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer r.release()
-
-	cmd, err := r.execute()
-	started <- err
-	if err != nil {
+	if !r.spec.Limits.NoNewPrivileges {
+		defer runtime.UnlockOSThread()
+		r.keepHere(started)
 		return
 	}
+	// This thread gives up privileges for good, and ends with the keeper: it is never unlocked.
+	// The main thread does not end, and its state is taken for that of the whole program.
+	if !onMainThread() {
+		r.keepHere(started)
+		return
+	}
+	elsewhere := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		close(elsewhere)
+		r.keepHere(started)
+	}()
+	<-elsewhere
+	runtime.UnlockOSThread()
+}
+
+// keepHere is keep on the thread that it is to use.
+func (r *Runner) keepHere(started chan<- error) {
+	defer r.release()
+	cmd, err := r.execute()
+	if err != nil {
+		started <- err
+		return
+	}
+	r.post()
+	started <- nil
 	r.reap(cmd, awaitZombie(cmd.Process.Pid))
 	close(r.exited)
+	r.guard.finish()
+	r.killMarked()
 	r.finishReaders()
+}
+
+// post puts the guard beside the process. A driver runs without one as well.
+func (r *Runner) post() {
+	pid := r.Pid()
+	g, err := guardGroup(r.dir.path, pid, func(err error) { r.lostGuard(pid, err) })
+	if err != nil {
+		r.logger.Debug("driver runs without a guard", "pid", pid, "err", err.Error())
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.guard = g
+}
+
+// lostGuard says so when the guard ended and its driver did not.
+func (r *Runner) lostGuard(pid int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == runnerRunning && !r.killed && !ended(pid) {
+		r.logger.Warn("the driver's guard was ended by somebody", "pid", pid, "err", err)
+	}
+}
+
+// killMarked kills what left the process group: a child of the driver in a session of its own.
+func (r *Runner) killMarked() {
+	if n := killMarked(context.Background(), r.dir.path); n > 0 {
+		r.logger.Debug("children of the driver killed", "count", n)
+	}
 }
 
 // execute starts the process and its readers.
@@ -58,7 +113,7 @@ func (r *Runner) execute() (*exec.Cmd, error) {
 	}
 	r.stdout, r.stderr, r.lifeline = p.stdout, p.stderr, p.lifeline
 	logger := r.logger.With("pid", cmd.Process.Pid)
-	log := driverlog.New(logger, time.Now)
+	log := driverlog.New(logger, time.Now, &r.secrets)
 	r.begin(cmd.Process.Pid, began, log)
 	r.readers.Go(func() { log.Read(p.stderr) })
 	r.readers.Go(func() { r.readStdout(p.stdout, logger) })
@@ -77,13 +132,34 @@ const (
 func (r *Runner) startPatiently(path string, p *childPipes) (*exec.Cmd, error) {
 	deadline := time.Now().Add(busyWait)
 	for {
-		cmd := r.command(path, p)
-		err := cmd.Start()
+		cmd, err := r.startConfined(path, p)
 		if !errors.Is(err, unix.ETXTBSY) || time.Now().After(deadline) {
 			return cmd, err
 		}
 		<-time.After(busyPause)
 	}
+}
+
+// startConfined starts the program under its limits.
+func (r *Runner) startConfined(path string, p *childPipes) (*exec.Cmd, error) {
+	cmd := r.command(path, p)
+	stops, err := r.spec.Limits.prepare(cmd.SysProcAttr)
+	if err != nil {
+		return nil, err
+	}
+	err = cmd.Start()
+	if err != nil && stops && errors.Is(err, unix.EPERM) {
+		return nil, r.spec.Limits.errorf("%w", err) // most often it may not be traced
+	}
+	if err != nil || !stops {
+		return cmd, err
+	}
+	if err := r.spec.Limits.confine(cmd.Process.Pid); err != nil {
+		_ = cmd.Process.Kill() // it has not run yet
+		_ = cmd.Wait()
+		return nil, err
+	}
+	return cmd, nil
 }
 
 // begin notes that the process runs, and kills it when Kill came first.
@@ -102,9 +178,10 @@ func (r *Runner) begin(pid int, began time.Time, log *driverlog.Log) {
 // inherits. The descriptor stays open in it, because the interpreter of a script opens the
 // same path once more.
 func (r *Runner) command(path string, p *childPipes) *exec.Cmd {
+	path, args := r.launcher.wrap(path, r.spec.Driver.Path)
 	return &exec.Cmd{
 		Path:        path,
-		Args:        []string{r.spec.Driver.Path},
+		Args:        args,
 		Env:         r.environment(),
 		Stdout:      p.stdoutTheirs,
 		Stderr:      p.stderrTheirs,
@@ -124,14 +201,20 @@ func (r *Runner) environment() []string {
 	env = append(env,
 		LifelineVariable+"="+strconv.Itoa(firstExtraFD+1),
 		DriverFileVariable+"="+r.file.Name())
+	env = append(env, marks(r.dir.path)...)
 	return append(env, r.env...)
+}
+
+// marks are the entries by which the processes of a driver are found, whatever became of them.
+func marks(dir string) []string {
+	return []string{DriverDirVariable + "=" + dir, HostProcessVariable + "=" + self().mark()}
 }
 
 // readStdout finds the handshake, then reads on for ever, so that a driver that prints
 // never blocks.
 func (r *Runner) readStdout(pipe io.Reader, logger *slog.Logger) {
 	lines := driverlog.NewReader(pipe)
-	log := driverlog.NewStdout(logger)
+	log := driverlog.NewStdout(logger, &r.secrets)
 	h, n, err := readHandshake(lines, log.Before)
 	r.handshake <- handshakeResult{handshake: h, noise: n, err: err}
 	for {
@@ -171,7 +254,7 @@ func (r *Runner) finishReaders() {
 // release lets go of everything. It runs once.
 func (r *Runner) release() {
 	closeAll(r.stdout, r.stderr, r.lifeline, r.file)
-	if err := r.dir.remove(); err != nil {
+	if err := r.dir.Remove(); err != nil {
 		r.logger.Warn("directory of the driver is left behind", "err", err.Error())
 	}
 	r.mu.Lock()

@@ -11,17 +11,29 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/parleymq/parley/messaging/internal/hosttest"
 )
 
 // roleVariable makes the test program act as something else than a test.
 const roleVariable = "PARLEY_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(roleVariable) == "host" {
+	switch os.Getenv(roleVariable) {
+	case "host":
 		actAsHost()
 		return
+	case "tracer":
+		actAsTracer()
+		return
+	}
+	removeLock, err := hosttest.UseLockFile()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		removeLock()
 		removeHelper()
 		os.Exit(code)
 	}))

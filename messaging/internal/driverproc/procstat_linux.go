@@ -16,6 +16,12 @@ func processStartTime(pid int) uint64 {
 	return s.Start
 }
 
+// ended reports whether a process has ended and was not collected: its parent may never do so.
+func ended(pid int) bool {
+	s, ok := procfs.Read(pid)
+	return ok && s.State == 'Z' && procfs.Threads(pid) <= 1
+}
+
 // bootID tells one run of the machine from another.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -23,4 +29,13 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(text))
+}
+
+// pidNamespace tells one space of process ids from another.
+func pidNamespace() string {
+	link, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]
+	if err != nil {
+		return ""
+	}
+	return strings.Trim(link, "pid:[]")
 }

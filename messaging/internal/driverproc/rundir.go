@@ -5,7 +5,6 @@
 package driverproc
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -27,11 +26,15 @@ const RuntimeDirVariable = "PARLEY_RUNTIME_DIR"
 
 const (
 	runDirPrefix = "d-"
+	// HostPrefix begins the names of directories of hosts, for CreateNamed.
+	HostPrefix = "h-"
 	// newDirPrefix marks a directory that is not yet locked by its owner.
 	newDirPrefix = ".new-"
 	// newDirAge is when an unfinished directory counts as left behind.
 	newDirAge = time.Minute
 	ownerFile = "owner"
+	// removeRetries is how often the removal of a directory is tried again.
+	removeRetries = 3
 	// socketSpace is what go-plugin appends to a driver's directory: a directory and a socket,
 	// each with a random number of up to ten digits.
 	socketSpace = len("/plugin-dir4294967295/plugin4294967295")
@@ -41,13 +44,6 @@ const (
 
 // Base is the directory of this user that holds one directory for each driver process.
 type Base struct{ path string }
-
-// runOwner is written into each directory: the process that made it.
-type runOwner struct {
-	PID       int    `json:"pid"`
-	StartTime uint64 `json:"start_time"`
-	Boot      string `json:"boot,omitempty"`
-}
 
 // OpenBase finds the directory: the option, PARLEY_RUNTIME_DIR, systemd's
 // RUNTIME_DIRECTORY, XDG_RUNTIME_DIR, or the one for temporary files. What somebody asked
@@ -169,37 +165,74 @@ func runDirError(path string, err error) error {
 		WithHint("set %s to a directory that this process may write to", RuntimeDirVariable)
 }
 
-// runDir is the private directory of one driver process.
-type runDir struct {
+// Dir is a private directory that belongs to one process: it is locked for as long as that
+// process lives, and the next sweep removes it when it was left behind.
+type Dir struct {
 	path string
-	// lock is the open directory, locked for as long as this process lives. Unlike a process
-	// id the lock is also right between containers that share the directory, and
-	// systemd-tmpfiles leaves a locked directory alone.
+	// lock is the open directory. Unlike a process id the lock is also right between containers
+	// that share the directory, and systemd-tmpfiles leaves a locked directory alone.
 	lock *os.File
+	// guard removes the directory when this process is gone; nil for that of a driver process,
+	// whose guard does more, and where there is no shell.
+	guard *guard
 }
 
-// create makes the directory. It gets its name when it is complete and locked, so that a
-// sweeper never takes a new one for one left behind.
-func (b *Base) create() (*runDir, error) {
-	fresh := filepath.Join(b.path, newRunName(newDirPrefix))
+// Path is the directory's path, absolute and without symbolic links.
+func (d *Dir) Path() string { return d.path }
+
+// CreateNamed makes a directory whose name begins with prefix, a letter and "-". A guard beside
+// this process removes it when this process is gone.
+func (b *Base) CreateNamed(prefix string) (*Dir, error) {
+	if !hasKind(prefix) || len(prefix) != len(runDirPrefix) {
+		return nil, driver.Errorf(driver.ReasonInternal, "%q is no prefix of a private directory", prefix)
+	}
+	fresh, path := b.newNames(prefix)
+	g, err := guardDir(path, fresh)
+	if err != nil {
+		g = nil // the next sweep removes the directory
+	}
+	d, err := makeDir(fresh, path)
+	if err != nil {
+		g.dismiss()
+		return nil, err
+	}
+	d.guard = g
+	return d, nil
+}
+
+// create makes the directory of a driver process. Its guard is started later, for it needs the
+// process.
+func (b *Base) create() (*Dir, error) { return makeDir(b.newNames(runDirPrefix)) }
+
+func (b *Base) newNames(prefix string) (fresh, path string) {
+	return filepath.Join(b.path, newRunName(newDirPrefix)), filepath.Join(b.path, newRunName(prefix))
+}
+
+// makeDir makes a directory. It gets its name when it is complete and locked, so that a sweeper
+// never takes a new one for one left behind.
+func makeDir(fresh, path string) (*Dir, error) {
 	if err := os.Mkdir(fresh, 0o700); err != nil {
 		return nil, runDirError(fresh, err)
 	}
-	lock, err := prepareRunDir(fresh)
-	d := &runDir{path: filepath.Join(b.path, newRunName(runDirPrefix)), lock: lock}
+	lock, err := prepareDir(fresh)
 	if err == nil {
-		err = os.Rename(fresh, d.path)
+		err = os.Rename(fresh, path)
 	}
 	if err != nil {
 		closeAll(lock)
 		_ = os.RemoveAll(fresh) // or the sweeper does it
-		return nil, runDirError(d.path, err)
+		return nil, runDirError(path, err)
 	}
-	return d, nil
+	return &Dir{path: path, lock: lock}, nil
 }
 
-// prepareRunDir locks the directory and writes its owner down.
-func prepareRunDir(path string) (*os.File, error) {
+// hasKind reports whether a name begins as those of complete directories do.
+func hasKind(name string) bool {
+	return len(name) >= 2 && name[0] >= 'a' && name[0] <= 'z' && name[1] == '-'
+}
+
+// prepareDir locks the directory and writes its owner down.
+func prepareDir(path string) (*os.File, error) {
 	lock, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -207,9 +240,7 @@ func prepareRunDir(path string) (*os.File, error) {
 	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
 		var text []byte
-		pid := os.Getpid()
-		text, err = json.Marshal(runOwner{PID: pid, StartTime: processStartTime(pid), Boot: bootID()})
-		if err == nil {
+		if text, err = json.Marshal(self()); err == nil {
 			err = os.WriteFile(filepath.Join(path, ownerFile), text, 0o600)
 		}
 	}
@@ -223,84 +254,14 @@ func prepareRunDir(path string) (*os.File, error) {
 // newRunName has 40 random bits: short, for a socket's address has little room.
 func newRunName(prefix string) string { return prefix + strings.ToLower(rand.Text()[:8]) }
 
-// remove deletes the directory with all that is in it, then gives up the lock.
-func (d *runDir) remove() error {
+// Remove deletes the directory with all that is in it, then gives up the lock. It is called once.
+func (d *Dir) Remove() error {
 	err := os.RemoveAll(d.path)
+	for range removeRetries {
+		if errors.Is(err, unix.ENOTEMPTY) { // somebody, as go-plugin at its start, was just making something
+			err = os.RemoveAll(d.path)
+		}
+	}
+	d.guard.dismiss()
 	return errors.Join(err, d.lock.Close())
-}
-
-// Sweep removes directories whose owner is dead and returns how many. What cannot be
-// removed is reported and does not stop the sweep.
-func (b *Base) Sweep(ctx context.Context) (removed int, err error) {
-	entries, err := os.ReadDir(b.path)
-	errs := []error{err}
-	for _, entry := range entries {
-		if ctx.Err() != nil {
-			errs = append(errs, context.Cause(ctx))
-			break
-		}
-		done, err := b.sweepOne(entry)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("sweep %s: %w", filepath.Join(b.path, entry.Name()), err))
-		}
-		if done {
-			removed++
-		}
-	}
-	return removed, errors.Join(errs...)
-}
-
-// sweepOne removes one directory when it is left behind.
-func (b *Base) sweepOne(entry fs.DirEntry) (bool, error) {
-	name := entry.Name()
-	ours := strings.HasPrefix(name, runDirPrefix) || strings.HasPrefix(name, newDirPrefix)
-	if !ours || !entry.IsDir() {
-		return false, nil
-	}
-	path := filepath.Join(b.path, name)
-	lock, err := os.Open(path)
-	if err != nil {
-		return false, ignoreMissing(err)
-	}
-	defer closeAll(lock)
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return false, nil // its owner lives
-		}
-		return false, err
-	}
-	if !leftBehind(path, name, lock) {
-		return false, nil
-	}
-	return true, os.RemoveAll(path)
-}
-
-// leftBehind is the second opinion, for file systems on which locks do nothing.
-func leftBehind(path, name string, dir *os.File) bool {
-	var owner runOwner
-	text, err := os.ReadFile(filepath.Join(path, ownerFile))
-	if err == nil {
-		err = json.Unmarshal(text, &owner)
-	}
-	if err == nil {
-		return !owner.alive()
-	}
-	if strings.HasPrefix(name, runDirPrefix) {
-		return true // it had an owner file when it got this name
-	}
-	info, err := dir.Stat()
-	return err == nil && time.Since(info.ModTime()) > newDirAge
-}
-
-// alive reports whether the very process that wrote the file runs.
-func (o runOwner) alive() bool {
-	started := processStartTime(o.PID)
-	return started != 0 && started == o.StartTime && bootID() == o.Boot
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

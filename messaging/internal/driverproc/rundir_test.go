@@ -103,7 +103,7 @@ func TestRunDirLeavesRoomForSocket(t *testing.T) {
 	base := testBase(t)
 	d, err := base.create()
 	must(t, err)
-	defer func() { must(t, d.remove()) }()
+	defer func() { must(t, d.Remove()) }()
 	longest := (&Base{path: base.path}).path + "/" + filepath.Base(d.path) + strings.Repeat("s", socketSpace)
 	if len(longest) > maxSocketPath {
 		t.Errorf("%d bytes: %s", len(longest), longest)
@@ -118,6 +118,8 @@ func TestSweep(t *testing.T) {
 	base := testBase(t)
 	live, err := base.create()
 	must(t, err)
+	named, err := base.CreateNamed(HostPrefix)
+	must(t, err)
 	put := func(name string, owner any) string {
 		dir := filepath.Join(base.path, name)
 		must(t, os.MkdirAll(filepath.Join(dir, "plugin-dir1", "deeper"), 0o700))
@@ -128,22 +130,25 @@ func TestSweep(t *testing.T) {
 		}
 		return dir
 	}
-	me := runOwner{PID: os.Getpid(), StartTime: processStartTime(os.Getpid()), Boot: bootID()}
+	me := self()
 	reused, rebooted := me, me
 	reused.StartTime++
 	rebooted.Boot = "another"
 	keep := []string{
 		live.path,
+		named.path,
+		put("h-unlocked", me),
 		put("d-unlocked", me),   // a file system without locks
 		put(".new-fresh", nil),  // one that is being made
 		put("not-ours", nil),    // whatever it is
 		put("d-", nil) + "file", // made below
 	}
-	must(t, os.WriteFile(keep[4], nil, 0o600))
+	must(t, os.WriteFile(keep[len(keep)-1], nil, 0o600))
 	gone := []string{
-		put("d-dead", runOwner{PID: 1 << 30, StartTime: 1, Boot: me.Boot}),
+		put("d-dead", owner{PID: 1 << 30, StartTime: 1, Boot: me.Boot}),
 		put("d-reused", reused),
 		put("d-rebooted", rebooted),
+		put("h-dead", owner{PID: 1 << 30, StartTime: 1, Boot: me.Boot}),
 		put("d-damaged", "no owner"),
 		put("d-empty", nil),
 		put(".new-old", nil),
@@ -166,7 +171,8 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%s is left", path)
 		}
 	}
-	must(t, live.remove())
+	must(t, live.Remove())
+	must(t, named.Remove())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := base.Sweep(ctx); err == nil {
@@ -178,4 +184,33 @@ func TestProcessStartTime(t *testing.T) {
 	if processStartTime(os.Getpid()) == 0 || processStartTime(1<<30) != 0 {
 		t.Error("start times are wrong")
 	}
+}
+
+func TestCreateNamed(t *testing.T) {
+	base := testBase(t)
+	for _, prefix := range []string{"", "h", "hh-", "-", ".n", "H-", "h-x"} {
+		if d, err := base.CreateNamed(prefix); err == nil {
+			t.Errorf("%q was accepted", prefix)
+			must(t, d.Remove())
+		}
+	}
+	d, err := base.CreateNamed(HostPrefix)
+	must(t, err)
+	if !strings.HasPrefix(filepath.Base(d.Path()), HostPrefix) || d.guard == nil || len(marked(base)) != 1 {
+		t.Errorf("%s is guarded by %v", d.Path(), marked(base))
+	}
+	must(t, d.Remove())
+	if _, err := os.Lstat(d.Path()); err == nil || len(marked(base)) != 0 {
+		t.Errorf("it is left, with guard %v", marked(base))
+	}
+	// What happens when this process is gone.
+	d, err = base.CreateNamed(HostPrefix)
+	must(t, err)
+	must(t, os.Mkdir(filepath.Join(d.Path(), "deeper"), 0o700))
+	must(t, d.guard.pipe.Close())
+	hosttest.Eventually(t, "the guard has removed it", func() bool {
+		_, err := os.Lstat(d.Path())
+		return os.IsNotExist(err) && len(marked(base)) == 0
+	})
+	must(t, d.Remove())
 }

@@ -38,6 +38,11 @@ const (
 type Spec struct {
 	// Driver is the file, as SearchPath.Find returned it.
 	Driver driverfile.Candidate
+	// Program, when not nil, is the program that Driver named before, as OpenProgram gave it.
+	// The Runner owns it then.
+	Program *os.File
+	// Trust is what the file must prove.
+	Trust driverfile.Trust
 	// Base is where the process gets its private directory.
 	Base *Base
 	// Majors are the protocol majors that the host speaks.
@@ -46,6 +51,11 @@ type Spec struct {
 	// entries KEY=value, which win over the host's.
 	PassEnv []string
 	Env     []string
+	// Launcher is a command with its arguments that executes what is appended to them; empty for
+	// none. It is looked up in PATH, and must be trusted as a driver is.
+	Launcher []string
+	// Limits are set before the program runs.
+	Limits Limits
 	// Logger takes the driver's log; the runner adds driver and pid.
 	Logger *slog.Logger
 }
@@ -55,13 +65,15 @@ type Spec struct {
 // environment is explicit, the process dies with the host and takes its children with it,
 // noise before the handshake is no error, and no wait is without a bound.
 //
-// Its goroutines are the keeper, which starts and reaps the process, and a reader for each
-// of the two pipes. They end when the process does.
+// Its goroutines are the keeper, which starts and reaps the process, one that waits for the
+// guard, and a reader for each of the two pipes. They end when the process does.
 type Runner struct {
 	spec   Spec
 	file   *os.File // the checked program; open as long as the process, for scripts
-	dir    *runDir
+	dir    *Dir
 	logger *slog.Logger
+	// launcher starts the program, when there is one.
+	launcher launcher
 
 	handshake chan handshakeResult // of one element: what the stdout reader found
 	line      string               // the handshake that was accepted; written by Start
@@ -69,6 +81,7 @@ type Runner struct {
 	stderr    *os.File
 	lifeline  *os.File
 	readers   sync.WaitGroup
+	secrets   driverlog.Secrets // masked in all that it prints
 
 	exited   chan struct{} // closed when the process is reaped
 	released chan struct{} // closed when nothing of it is left
@@ -78,6 +91,7 @@ type Runner struct {
 	env       []string // what go-plugin wants in the environment
 	log       *driverlog.Log
 	pid       int
+	guard     *guard // nil when there is none
 	startTime uint64
 	began     time.Time
 	ended     time.Time
@@ -108,8 +122,13 @@ var _ runner.Runner = (*Runner)(nil)
 // New checks the file and makes the private directory; every error is a
 // *driver.Error. The caller must Kill the runner, whether it was started or not.
 func New(spec Spec) (*Runner, error) {
-	file, err := driverfile.OpenTrusted(spec.Driver.Path)
+	file, err := spec.open()
 	if err != nil {
+		return nil, err
+	}
+	launcher, err := findLauncher(spec.Launcher)
+	if err != nil {
+		closeAll(file)
 		return nil, err
 	}
 	dir, err := spec.Base.create()
@@ -122,7 +141,7 @@ func New(spec Spec) (*Runner, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	return &Runner{
-		spec: spec, file: file, dir: dir,
+		spec: spec, file: file, dir: dir, launcher: launcher,
 		logger:    logger.With("driver", spec.Driver.Name),
 		handshake: make(chan handshakeResult, 1),
 		exited:    make(chan struct{}),
@@ -178,6 +197,9 @@ func (r *Runner) Start(ctx context.Context) error {
 func (r *Runner) awaitStart(ctx context.Context, started <-chan error) (handshakeResult, error) {
 	select {
 	case err := <-started:
+		if refused, ok := errors.AsType[*driver.Error](err); ok {
+			return handshakeResult{}, refused
+		}
 		if err != nil {
 			return handshakeResult{}, &notExecutedError{err}
 		}
@@ -233,6 +255,11 @@ func (r *Runner) awaitExit(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
+
+// AddSecret masks a text, such as a password that the process is about to be told, in all that
+// the process prints from now on: in records, and in errors that quote its last lines. One of
+// less than four bytes is not masked.
+func (r *Runner) AddSecret(secret string) { r.secrets.Add(secret) }
 
 // Exited is closed when the process has ended and was reaped; never when none was started.
 func (r *Runner) Exited() <-chan struct{} { return r.exited }

@@ -24,7 +24,7 @@ func awaitZombie(pid int) bool {
 	if err != nil {
 		return false
 	}
-	defer closeFD(queue)
+	defer func() { _ = unix.Close(queue) }()
 	var watch unix.Kevent_t
 	unix.SetKevent(&watch, pid, unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
 	watch.Fflags = unix.NOTE_EXIT
@@ -42,3 +42,8 @@ func awaitZombie(pid int) bool {
 func processStartTime(int) uint64 { return 0 }
 
 func bootID() string { return "" }
+
+// ended is not known.
+func ended(int) bool { return false }
+
+func pidNamespace() string { return "" }

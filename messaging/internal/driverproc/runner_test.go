@@ -3,12 +3,10 @@
 package driverproc
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -186,8 +184,25 @@ func TestRunnerKillsGrandchildren(t *testing.T) {
 	})
 }
 
-func TestRunnerIgnoresEscapedPipes(t *testing.T) {
+// A child in a session of its own is in no group that is killed; it is found by its environment.
+func TestRunnerKillsEscapedChildren(t *testing.T) {
 	c := newClient(t, helperCandidate(t), helperMode("child", "HELPER_SETSID=1"))
+	c.mustServe(t)
+	pid := childPid(t, c)
+	if group, err := syscall.Getpgid(pid); err != nil || group == c.runner.Pid() {
+		t.Fatalf("the child is in group %d (%v): the test proves nothing", group, err)
+	}
+	must(t, c.runner.Kill(context.Background()))
+	if running(pid) {
+		t.Error("the child is left")
+	}
+	c.mustBeGone(t)
+}
+
+// One that also cleared its environment is not found: the pipes that it holds are waited for no
+// longer than a moment.
+func TestRunnerIgnoresEscapedPipes(t *testing.T) {
+	c := newClient(t, helperCandidate(t), helperMode("child", "HELPER_SETSID=1", "HELPER_CLEAR=1"))
 	c.mustServe(t)
 	pid := childPid(t, c)
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
@@ -308,75 +323,4 @@ func TestRunnerPythonScript(t *testing.T) {
 		t.Errorf("address %v", addr)
 	}
 	hosttest.Eventually(t, "the log", func() bool { return c.logs.With(t, "file "+path) != nil })
-}
-
-// A host that is killed leaves no driver, and the next host removes its directory.
-func TestHostKilled(t *testing.T) {
-	for _, mode := range []string{"", "stopped"} {
-		t.Run("driver "+mode, func(t *testing.T) { testHostKilled(t, mode == "stopped") })
-	}
-}
-
-func testHostKilled(t *testing.T, stopped bool) {
-	base := testBase(t)
-	host := exec.Command(os.Args[0])
-	host.Env = append(os.Environ(), roleVariable+"=host",
-		"TEST_BASE="+filepath.Dir(base.path), "TEST_DRIVER="+helperProgram(t))
-	host.Stderr = os.Stderr
-	out, err := host.StdoutPipe()
-	must(t, err)
-	must(t, host.Start())
-	text, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		_ = host.Process.Kill()
-		_ = host.Wait()
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(text))
-	must(t, err)
-	if stopped {
-		must(t, syscall.Kill(pid, syscall.SIGSTOP))
-	}
-	if n, err := base.Sweep(context.Background()); n != 0 || err != nil {
-		t.Errorf("the sweep took %d directories of a live host (%v)", n, err)
-	}
-
-	must(t, host.Process.Kill())
-	_ = host.Wait()
-	killed := time.Now()
-	hosttest.Eventually(t, "the driver is gone", func() bool { return !running(pid) })
-	if d := time.Since(killed); d > 2*time.Second {
-		t.Errorf("the driver lived for another %v", d)
-	}
-	if n, err := base.Sweep(context.Background()); n != 1 || err != nil {
-		t.Errorf("the sweep took %d directories, want 1 (%v)", n, err)
-	}
-	if entries, err := os.ReadDir(base.path); len(entries) > 0 || err != nil {
-		t.Errorf("left behind: %v (%v)", entries, err)
-	}
-}
-
-// actAsHost starts a driver, prints its pid and waits to be killed.
-func actAsHost() {
-	base, err := OpenBase(os.Getenv("TEST_BASE"), os.Getenv)
-	fail(err)
-	r, err := New(Spec{
-		Driver: driverfile.Candidate{Name: "helper", Path: os.Getenv("TEST_DRIVER")}, Base: base, Majors: []int{1},
-	})
-	fail(err)
-	config := clientConfig()
-	config.RunnerFunc = r.RunnerFunc
-	config.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: r.Dir()}
-	_, err = plugin.NewClient(config).Start()
-	fail(err)
-	_, err = os.Stdout.WriteString(itoa(r.Pid()) + "\n")
-	fail(err)
-	<-r.Exited()
-}
-
-func fail(err error) {
-	if err != nil {
-		_, _ = os.Stderr.WriteString(err.Error() + "\n")
-		os.Exit(1)
-	}
 }

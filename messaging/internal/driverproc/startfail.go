@@ -26,7 +26,7 @@ func (r *Runner) startFailure(before ExitState, printed handshakeResult, cause e
 		cause = printed.err // why it was waited for in vain
 	}
 	f := startFailure{
-		driver: r.spec.Driver, file: r.file.Name(), exited: before.Exited,
+		driver: r.spec.Driver, file: r.file.Name(), launcher: r.launcher.path, limited: r.spec.Limits != (Limits{}), exited: before.Exited,
 		state: state, noise: printed.noise, elapsed: before.Elapsed, cause: cause,
 	}
 	if before.Exited {
@@ -37,13 +37,15 @@ func (r *Runner) startFailure(before ExitState, printed handshakeResult, cause e
 
 // startFailure is what is known of a failed start.
 type startFailure struct {
-	driver  driverfile.Candidate
-	file    string // without symbolic links
-	exited  bool   // the process ended by itself
-	state   ExitState
-	noise   noise
-	elapsed time.Duration
-	cause   error
+	driver   driverfile.Candidate
+	file     string // without symbolic links
+	launcher string // that was executed instead; empty for none
+	limited  bool   // it ran under limits
+	exited   bool   // the process ended by itself
+	state    ExitState
+	noise    noise
+	elapsed  time.Duration
+	cause    error
 }
 
 // explain makes the error: what happened to which file, what was printed, what to do.
@@ -52,7 +54,7 @@ func (f startFailure) explain() *driver.Error {
 		return f.notExecuted(notExecuted.error)
 	}
 	if refused, ok := errors.AsType[*driver.Error](f.cause); ok {
-		e := f.errorf(driver.ReasonProtocol, "%s", refused.Message)
+		e := f.errorf(refused.Reason, "%s", refused.Message)
 		e.Hint, e.Err = refused.Hint, refused
 		return e
 	}
@@ -85,8 +87,13 @@ func (f startFailure) ended() *driver.Error {
 	e := f.errorf(driver.ReasonDriverGone, "%s before its handshake", f.state)
 	e.Err = f.cause
 	switch {
+	case f.limited && (f.state.Crash != "" || f.state.Signal != 0):
+		return e.WithHint("it ran under limits; raise them if it needs more")
 	case f.state.Crash != "":
 		return e.WithHint("this is a fault of the driver; report it to its author")
+	case (f.state.Code == 126 || f.state.Code == 127) && f.launcher != "":
+		return e.WithHint("the launcher %s did not find or execute it; it must pass on descriptor %d and see the runtime directory",
+			f.launcher, firstExtraFD)
 	case f.state.Code == 126 || f.state.Code == 127:
 		return e.WithHint("a program or library that the driver needs is missing; %s", f.format())
 	case len(f.state.Stderr) == 0 && len(f.noise.kept) == 0:
@@ -115,7 +122,12 @@ func (f startFailure) notExecuted(err error) *driver.Error {
 		cause = pe.Err // the path is that of our link, which tells nobody anything
 	}
 	e := driver.Errorf(driver.ReasonConfig, "driver %s (%s) cannot be executed: %w", f.driver.Name, f.file, cause)
+	if f.launcher != "" {
+		e.Message = fmt.Sprintf("launcher %s of driver %s cannot be executed: %v", f.launcher, f.driver.Name, cause)
+	}
 	switch {
+	case f.launcher != "" && (errors.Is(cause, unix.ENOEXEC) || errors.Is(cause, unix.ENOENT)):
+		return e.WithHint("%s", describeProgram(f.launcher))
 	case errors.Is(cause, unix.ENOEXEC):
 		return e.WithHint("%s", f.format())
 	case errors.Is(cause, unix.ENOENT):

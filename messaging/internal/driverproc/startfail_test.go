@@ -68,6 +68,14 @@ func TestStartFailures(t *testing.T) {
 			reason: driver.ReasonProtocol, texts: []string{"printed 1 lines (65537 bytes) and no handshake"},
 		},
 		{
+			name: "binary", script: "exec cat /dev/urandom\n",
+			reason: driver.ReasonProtocol, texts: []string{"and no handshake"},
+		},
+		{
+			name: "endless standard error", script: "while :; do echo complaint >&2; done\n", timeout: time.Second,
+			reason: driver.ReasonDriverGone, texts: []string{"printed no handshake in time", `"complaint"`},
+		},
+		{
 			name: "no line end", script: "printf '1|1|unix|/tmp/x|grpc|'\n",
 			reason: driver.ReasonProtocol, texts: []string{"without a line end", "flush"},
 		},

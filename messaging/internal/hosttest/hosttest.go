@@ -36,6 +36,16 @@ func ShortDir(t testing.TB) string {
 	return dir
 }
 
+// UseLockFile has this process, and those it starts, record checksums of drivers in a file of its
+// own until it is told to remove it: the drivers of tests are no business of the user's lock file.
+func UseLockFile() (remove func(), err error) {
+	dir, err := os.MkdirTemp("", "parley-lock")
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = os.RemoveAll(dir) }, os.Setenv("PARLEY_LOCK_FILE", filepath.Join(dir, "parley.lock"))
+}
+
 // WriteProgram makes a driver of a script.
 func WriteProgram(t testing.TB, dir, name, text string) string {
 	t.Helper()

@@ -7,14 +7,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -68,12 +72,19 @@ func misbehave(mode string) error {
 		return nil
 	case "print-later":
 		stdout, stderr := os.Stdout, os.Stderr // go-plugin replaces the variables
-		onSignal(syscall.SIGUSR1, func() {
+		onUsr1(func() {
 			for i := range 20000 {
 				_, _ = fmt.Fprintf(stdout, "line %d of a driver that prints\n", i)
 			}
 			_, _ = fmt.Fprintln(stderr, `{"level":"INFO","msg":"printed all"}`)
 		})
+		return nil
+	case "flood":
+		flood(os.Getenv("HELPER_STREAM"), os.Getenv("HELPER_TEXT"))
+		return nil
+	case "close-stdout":
+		stdout := os.Stdout
+		onUsr1(func() { _ = stdout.Close() })
 		return nil
 	case "ignore-term":
 		signal.Ignore(syscall.SIGTERM, os.Interrupt)
@@ -84,8 +95,10 @@ func misbehave(mode string) error {
 	case "child":
 		return startChild()
 	case "panic":
-		onSignal(syscall.SIGUSR1, func() { panic("boom in the driver") })
+		onUsr1(func() { panic("boom in the driver") })
 		return nil
+	case "tell-secret":
+		return tellSecret(os.Getenv("HELPER_SECRET"))
 	case "lifeline":
 		return watchLifeline()
 	case "exit":
@@ -94,21 +107,72 @@ func misbehave(mode string) error {
 	return fmt.Errorf("unknown HELPER_MODE %q", mode)
 }
 
-func onSignal(sig os.Signal, do func()) {
+// flood prints without an end when it is told to.
+func flood(stream, text string) {
+	out := os.Stdout // go-plugin replaces the variables
+	if stream == "stderr" {
+		out = os.Stderr
+	}
+	piece := []byte(strings.Repeat("a line of a driver that prints\n", 1000))
+	switch text {
+	case "line":
+		piece = bytes.Repeat([]byte("x"), 64<<10)
+	case "long lines":
+		piece = append(bytes.Repeat([]byte("x"), 1<<20), '\n')
+	case "binary":
+		piece = make([]byte, 64<<10)
+		for i := range piece {
+			piece[i] = byte(i * i >> 3)
+		}
+	case "json":
+		piece = []byte(strings.Repeat(`{"@level":"info","@message":"`+strings.Repeat("m", 1000)+"\"}\n", 60))
+	}
+	onUsr1(func() {
+		for {
+			if _, err := out.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+}
+
+func onUsr1(do func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, sig)
+	signal.Notify(signals, syscall.SIGUSR1)
 	go func() {
 		<-signals
 		do()
 	}()
 }
 
+// tellSecret prints a secret in every way there is, when it is told to, and dies of it.
+func tellSecret(secret string) error {
+	stdout := os.Stdout // go-plugin replaces the variables
+	stderr := os.Stderr
+	quoted, err := json.Marshal(secret)
+	if err != nil {
+		return err
+	}
+	onUsr1(func() {
+		_, _ = fmt.Fprintf(stdout, "stdout has %s\n", secret)
+		_, _ = fmt.Fprintf(stderr, "text has %s\n", secret)
+		_, _ = fmt.Fprintf(stderr, "dialling amqp://user:%s@broker\n", url.QueryEscape(secret))
+		_, _ = fmt.Fprintf(stderr, `{"level":"ERROR","msg":"message has %s","password":%s,"deep":{"list":[%s]}}`+"\n",
+			quoted[1:len(quoted)-1], quoted, quoted)
+		panic("cannot log in with " + secret)
+	})
+	return nil
+}
+
 // startChild leaves a child that holds stdout and stderr, as a shell wrapper's may.
 func startChild() error {
 	child := exec.Command("sleep", "1000") //nolint:noctx // it is meant to be left behind
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr
-	if os.Getenv("HELPER_SETSID") != "" {
+	if os.Getenv("HELPER_SETSID") == "1" {
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
+	if os.Getenv("HELPER_CLEAR") != "" {
+		child.Env = []string{"PATH=" + os.Getenv("PATH")}
 	}
 	if err := child.Start(); err != nil {
 		return err
