@@ -39,6 +39,7 @@ func TestReadmeCodeIsPartOfTheExamples(t *testing.T) {
 func build(t *testing.T, dir, name, pkg string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
+	t.Setenv("PARLEY_LOCK_FILE", filepath.Join(dir, "parley.lock")) // not the user's
 	if out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", pkg, err, out)
 	}

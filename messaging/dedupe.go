@@ -23,12 +23,16 @@ const (
 	maxKeptAnswers = 4 << 20
 )
 
+// firstDedupeSize is how many entries there is room for at first.
+const firstDedupeSize = 64
+
 // dedupe knows the unique ids of the requests that a server is handling, and of those it has
 // handled lately: a window bounded by count and age. A request is in it from its admission, is
 // done when its reply is with the broker, and is forgotten when it goes back there. It may be
 // used by many goroutines at once.
 type dedupe struct {
-	age time.Duration
+	size int // entries at most
+	age  time.Duration
 
 	mu      sync.Mutex // guards the rest, and duplicates of every job in running
 	running map[string]*job
@@ -61,7 +65,10 @@ func (a *keptAnswer) fits(d *driver.Delivery) bool {
 }
 
 func newDedupe(size int, age time.Duration) *dedupe {
-	return &dedupe{age: age, running: make(map[string]*job), done: make(map[string]int64), ring: make([]doneRequest, size)}
+	return &dedupe{
+		size: size, age: age, running: make(map[string]*job), done: make(map[string]int64),
+		ring: make([]doneRequest, min(size, firstDedupeSize)),
+	}
 }
 
 // seenState is what dedupe knows of a message.
@@ -118,7 +125,7 @@ func (d *dedupe) end(j *job, answer keptAnswer, now time.Time) []uint64 {
 	if id == "" {
 		return duplicates
 	}
-	if d.next-d.old == int64(len(d.ring)) {
+	if d.next-d.old == int64(len(d.ring)) && !d.grow() {
 		d.dropOldest()
 	}
 	*d.at(d.next) = doneRequest{id: id, at: now}
@@ -126,6 +133,20 @@ func (d *dedupe) end(j *job, answer keptAnswer, now time.Time) []uint64 {
 	d.next++
 	d.keep(answer)
 	return duplicates
+}
+
+// grow makes the ring larger and reports whether it may be. Most servers of a program are never
+// busy, and a ring of full size is half a megabyte.
+func (d *dedupe) grow() bool {
+	if len(d.ring) >= d.size {
+		return false
+	}
+	larger := make([]doneRequest, min(4*len(d.ring), d.size))
+	for n := d.old; n < d.next; n++ {
+		larger[n%int64(len(larger))] = *d.at(n)
+	}
+	d.ring = larger
+	return true
 }
 
 // forget makes a job's id new again: its message goes back to the broker and will be seen once

@@ -200,3 +200,27 @@ func TestRepeatedRequests(t *testing.T) {
 		t.Errorf("ran %d more; %+v", len(ran), stats)
 	}
 }
+
+// The window is as large as it was asked for, however small it began.
+func TestDedupeGrows(t *testing.T) {
+	const size = 1000
+	d := newDedupe(size, time.Hour)
+	now := time.Now()
+	id := func(n int) *driver.Delivery {
+		return &driver.Delivery{Message: driver.Message{UniqueID: strconv.Itoa(n)}}
+	}
+	for n := range 3 * size {
+		j := &job{delivery: id(n)}
+		d.begin(j)
+		d.end(j, keptAnswer{}, now)
+	}
+	for n := range 3 * size {
+		want := seenNever
+		if n >= 2*size {
+			want = seenDone
+		}
+		if got, _ := d.lookUp(id(n), now); got != want {
+			t.Fatalf("message %d of %d: %v, want %v", n, 3*size, got, want)
+		}
+	}
+}

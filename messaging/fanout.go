@@ -56,7 +56,7 @@ func (t *Transport) warnUnscoped(ctx context.Context, target Target) {
 	if t.opts.ScopedFanout || target.Exchange == "" || target.Exchange == t.opts.DefaultExchange {
 		return
 	}
-	if t.info == nil || !t.info.Has(driver.CapUnscopedFanout) {
+	if info, _ := t.info(); !info.Has(driver.CapUnscopedFanout) {
 		return
 	}
 	if _, warned := t.unscoped.LoadOrStore(unscopedFanout{target.Topic, target.Fanout}, true); warned {

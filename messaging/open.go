@@ -55,7 +55,7 @@ func OpenDriver(ctx context.Context, d driver.Driver, cfg driver.Config, opts *O
 		return nil, op.wrap(err)
 	}
 	t := newTransport(conn, o, states)
-	t.info = &info
+	t.info = func() (driver.Info, bool) { return info, true }
 	return t, nil
 }
 

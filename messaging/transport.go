@@ -82,8 +82,8 @@ func (o *Options) withDefaults() Options {
 // goroutines. Close it when the last of them is done.
 type Transport struct {
 	conn    driver.Conn
-	async   driver.AsyncSender // nil when the conn has no such ability
-	info    *driver.Info       // nil when the conn does not tell
+	async   driver.AsyncSender         // nil when the conn has no such ability
+	info    func() (driver.Info, bool) // what the driver says of itself; false when it does not tell
 	opts    Options
 	url     *URL // nil unless opened by URL
 	codec   codec
@@ -124,20 +124,26 @@ func newTransport(conn driver.Conn, opts Options, states *states) *Transport {
 		done:    make(chan struct{}),
 	}
 	t.async, _ = conn.(driver.AsyncSender)
-	if i, ok := conn.(interface{ Info() driver.Info }); ok {
-		info := i.Info()
-		t.info = &info
-	}
+	t.info = infoOf(conn)
 	t.replies = newReplies(t)
 	return t
 }
 
+// infoOf asks a Conn each time: the driver may be swapped for a newer one.
+func infoOf(conn driver.Conn) func() (driver.Info, bool) {
+	i, ok := conn.(interface{ Info() driver.Info })
+	return func() (driver.Info, bool) {
+		if !ok {
+			return driver.Info{}, false
+		}
+		return i.Info(), true
+	}
+}
+
 // Info returns what the driver says of itself. It is zero when the connection does not tell.
 func (t *Transport) Info() driver.Info {
-	if t.info == nil {
-		return driver.Info{}
-	}
-	return *t.info
+	info, _ := t.info()
+	return info
 }
 
 // Ping returns nil once the broker has answered. It fails with ErrUnavailable, with the error
@@ -229,10 +235,11 @@ func errClosed(op operation) error {
 
 // requires fails when the driver is known to lack a capability.
 func (t *Transport) requires(c driver.Capability, what string, op operation) error {
-	if t.info == nil || t.info.Has(c) {
+	info, known := t.info()
+	if !known || info.Has(c) {
 		return nil
 	}
-	e := op.errorf(CodeUnsupported, nil, "the driver %q cannot do %s", t.info.Name, what)
+	e := op.errorf(CodeUnsupported, nil, "the driver %q cannot do %s", info.Name, what)
 	e.Hint = "use another driver, or do without"
 	return e
 }

@@ -101,7 +101,7 @@ func Rules() []Rule {
 		},
 		{
 			Package: "plugins/rabbit",
-			May:     []string{"sdk/...", "plugin/driver", "internal/version", "github.com/rabbitmq/amqp091-go", "github.com/google/uuid"},
+			May:     []string{"sdk/...", "plugin/driver", "internal/tlspeer", "internal/version", "github.com/rabbitmq/amqp091-go", "github.com/google/uuid"},
 			Never:   []string{"messaging/...", "plugins/fake"},
 		},
 		{
@@ -121,9 +121,10 @@ func Rules() []Rule {
 		{Package: "internal/pyjson", Never: []string{"*"}},
 		{Package: "internal/procfs", Never: []string{"*"}},
 		{Package: "internal/version", Never: []string{"*"}},
+		{Package: "internal/tlspeer", May: []string{"plugin/driver"}, Never: []string{"messaging/...", "sdk/...", "internal/bridge"}},
 		{
 			Package: "cmd/parley/...",
-			May:     []string{"messaging", "plugin/driver", "internal/version", "internal/pyjson", "internal/procfs", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
+			May:     []string{"messaging", "plugin/driver", "internal/version", "internal/pyjson", "internal/procfs", "internal/tlspeer", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 			Never:   []string{"plugins/...", "sdk"},
 		},
 		{Package: "examples/driver", May: []string{"plugin/driver", "sdk"}, Never: []string{"messaging/...", "plugins/..."}},

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestReadEnviron(t *testing.T) {
@@ -18,7 +19,11 @@ func TestReadEnviron(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := cmd.Process.Pid
-	e := ReadEnviron(pid)
+	// The kernel fills it in a moment after the program was replaced.
+	var e Environ
+	for limit := time.Now().Add(10 * time.Second); len(e) == 0 && time.Now().Before(limit); {
+		e = ReadEnviron(pid)
+	}
 	for name, want := range map[string]string{"FIRST": "1", "AT": "a=b", "EMPTY": "", "IRST": "", "NONE": ""} {
 		if got := e.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

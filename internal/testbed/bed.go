@@ -62,6 +62,9 @@ func (b *Bed) Main(m *testing.M, programs Programs) int {
 	return code
 }
 
+// lockFileVariable says where the checksums of drivers are recorded.
+const lockFileVariable = "PARLEY_LOCK_FILE"
+
 func (b *Bed) setUp(programs Programs) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
@@ -75,11 +78,17 @@ func (b *Bed) setUp(programs Programs) (err error) {
 			return err
 		}
 	}
+	// Drivers that are built for one run are no business of the user's lock file.
+	if os.Getenv(lockFileVariable) == "" {
+		if err := os.Setenv(lockFileVariable, filepath.Join(b.top, "parley.lock")); err != nil {
+			return err
+		}
+	}
 	var starting sync.WaitGroup
 	starting.Go(func() { b.broker, b.brokerErr = peertest.UseRabbitMQ(ctx) })
-	err = build(ctx, filepath.Join(b.Drivers, "parley-driver-rabbit"), "plugins/rabbit")
+	err = Build(ctx, filepath.Join(b.Drivers, "parley-driver-rabbit"), "plugins/rabbit")
 	for name, path := range programs {
-		err = errors.Join(err, build(ctx, filepath.Join(b.Bin, name), path))
+		err = errors.Join(err, Build(ctx, filepath.Join(b.Bin, name), path))
 	}
 	starting.Wait()
 	if err != nil {
@@ -96,8 +105,8 @@ func (b *Bed) tearDown() error {
 	return errors.Join(err, os.RemoveAll(b.top))
 }
 
-// build compiles one program of the module, with the race detector if the tests have it.
-func build(ctx context.Context, file, path string) error {
+// Build compiles one program of the module, with the race detector if the tests have it.
+func Build(ctx context.Context, file, path string) error {
 	args := []string{"build", "-o", file}
 	if raceEnabled {
 		args = append(args, "-race")

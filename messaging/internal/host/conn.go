@@ -23,17 +23,21 @@ const replayWait = 2 * time.Second
 // goneWait is how long after a broken stream the process's end is expected.
 const goneWait = 500 * time.Millisecond
 
+// discardTimeout bounds giving up a connection that was never in use.
+const discardTimeout = 2 * time.Second
+
 // openTimeout bounds the Open of a connection in a process that was started again.
 const openTimeout = 10 * time.Second
 
 // Conn is a connection that outlives driver processes. It implements driver.Conn. What was
 // queued when a process ended goes to the next one; what was written without a result is in
-// doubt, and its sender decides.
+// doubt: a notification is sent again, since its receivers know it by its id, and the senders of
+// other kinds decide themselves.
 type Conn struct {
 	super  *supervisor
-	cfg    driver.Config
-	info   driver.Info
+	cfg    driver.Config // Options are those given, before the driver's defaults
 	logger *slog.Logger
+	moves  chan *moveRequest
 
 	ctx    context.Context // ends with Close: the life of the Conn's own goroutines
 	cancel context.CancelFunc
@@ -41,20 +45,18 @@ type Conn struct {
 
 	current atomic.Pointer[bridge.Conn]  // nil while there is none to send on
 	state   atomic.Pointer[driver.State] // the last one reported; nil before the first
+	info    atomic.Pointer[driver.Info]  // of the last process
+
+	reporting sync.Mutex // serialises cfg.Report; taken before mu
+	heard     *connLife  // whose states are the Conn's; guarded by reporting
 
 	mu        sync.Mutex
 	life      *connLife              // guarded by mu
-	lives     uint64                 // counts connLife; guarded by mu
+	numbers   uint64                 // of connLife; guarded by mu
+	lives     uint64                 // how many were put to use; guarded by mu
 	listeners map[*Listener]struct{} // guarded by mu
 	closed    bool                   // guarded by mu
 	changed   chan struct{}          // closed and replaced at each change; guarded by mu
-}
-
-// connLife is a connection in one process.
-type connLife struct {
-	number uint64
-	conn   *bridge.Conn
-	gone   <-chan struct{} // closed when the process is gone
 }
 
 var (
@@ -65,38 +67,29 @@ var (
 
 // openConn opens a connection in the supervisor's process and keeps it open.
 func openConn(ctx context.Context, s *supervisor, cfg driver.Config) (*Conn, error) {
-	p, err := s.process(ctx, true)
+	p, err := s.process(ctx)
 	if err != nil {
 		return nil, err
 	}
-	info := p.peer.Info()
-	if cfg.Options, err = driver.ValidateOptions(info.Options, cfg.Options); err != nil {
-		return nil, err
-	}
 	c := &Conn{
-		super: s, cfg: cfg, info: info, logger: s.logger,
+		super: s, cfg: cfg, logger: s.logger, moves: make(chan *moveRequest),
 		listeners: make(map[*Listener]struct{}), changed: make(chan struct{}),
 	}
-	c.cfg.Report = func(st driver.State) {
-		c.state.Store(&st)
-		if cfg.Report != nil {
-			cfg.Report(st)
-		}
-	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	conn, err := p.peer.Open(ctx, c.cfg)
+	life, err := c.openIn(ctx, p)
 	if err != nil {
 		c.cancel()
 		return nil, p.explain(err)
 	}
-	life := c.begin(p, conn)
-	c.current.Store(conn)
+	c.begin(life)
+	c.current.Store(life.conn)
+	s.add(c)
 	c.loops.Go(func() { c.maintain(life) })
 	return c, nil
 }
 
 // Info is what the driver said of itself.
-func (c *Conn) Info() driver.Info { return c.info }
+func (c *Conn) Info() driver.Info { return *c.info.Load() }
 
 // Restarts is how many times the connection was opened again in another process.
 func (c *Conn) Restarts() uint64 {
@@ -105,14 +98,16 @@ func (c *Conn) Restarts() uint64 {
 	return max(c.lives, 1) - 1
 }
 
-// begin records a new life.
-func (c *Conn) begin(p *process, conn *bridge.Conn) *connLife {
+// begin puts a life to use.
+func (c *Conn) begin(life *connLife) {
+	info := life.proc.peer.Info()
+	c.info.Store(&info)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.lives++
-	c.life = &connLife{number: c.lives, conn: conn, gone: p.gone}
+	c.life = life
 	c.changedLocked()
-	return c.life
+	c.mu.Unlock()
+	c.listenTo(life)
 }
 
 func (c *Conn) changedLocked() {
@@ -120,13 +115,17 @@ func (c *Conn) changedLocked() {
 	c.changed = make(chan struct{})
 }
 
-// maintain is the Conn's goroutine: it waits for the end of a life and makes the next.
+// maintain is the Conn's goroutine: it waits for the end of a life and makes the next, or moves
+// to another process when the supervisor says so.
 func (c *Conn) maintain(life *connLife) {
 	for {
 		select {
-		case <-life.gone:
+		case <-life.proc.gone:
 		case <-life.conn.Broken():
 			c.awaitGone(life)
+		case r := <-c.moves:
+			life = c.move(life, r)
+			continue
 		case <-c.ctx.Done():
 			return
 		}
@@ -152,7 +151,7 @@ func (c *Conn) awaitGone(life *connLife) {
 	timer := time.NewTimer(goneWait)
 	defer timer.Stop()
 	select {
-	case <-life.gone:
+	case <-life.proc.gone:
 	case <-timer.C:
 	case <-c.ctx.Done():
 	}
@@ -160,33 +159,58 @@ func (c *Conn) awaitGone(life *connLife) {
 
 // end takes a life out of use; its messages get their results.
 func (c *Conn) end(life *connLife) {
-	defer life.conn.Abandon()
+	defer life.leave()
 	c.current.Store(nil)
 	c.mu.Lock()
 	c.life = nil
 	c.changedLocked()
 	c.mu.Unlock()
-	c.cfg.Report(driver.State{Phase: driver.Connecting, Err: driver.Errorf(driver.ReasonDriverGone, "the driver process ended and is started again")})
+	c.listenTo(nil)
+	cause := life.proc.cause()
+	if cause == nil {
+		cause = driver.Errorf(driver.ReasonDriverGone, "the connection to the driver broke and is opened again")
+	}
+	c.report(driver.State{Phase: driver.Connecting, Err: cause})
 }
 
 // reopen opens the connection in the next process, as often as it takes.
 func (c *Conn) reopen() (*connLife, error) {
 	for {
-		p, err := c.super.process(c.ctx, false)
+		p, err := c.nextProcess()
 		if err != nil {
 			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, openTimeout)
-		conn, err := p.peer.Open(ctx, c.cfg)
+		life, err := c.openIn(ctx, p)
 		cancel()
 		if err == nil {
-			return c.begin(p, conn), nil
+			c.begin(life)
+			return life, nil
 		}
 		if c.ctx.Err() != nil {
 			return nil, c.ctx.Err()
 		}
 		c.logger.Error("opening a connection again failed", "err", err.Error())
+		c.report(driver.State{Phase: driver.Connecting, Err: err})
 		if !c.pauseReopen(p) {
+			return nil, c.ctx.Err()
+		}
+	}
+}
+
+// nextProcess waits for a process, and reports why there is none while the driver is broken.
+func (c *Conn) nextProcess() (*process, error) {
+	for {
+		p, changed, err := c.super.now()
+		if p != nil || driver.ReasonOf(err) == driver.ReasonClosed {
+			return p, err
+		}
+		if err != nil {
+			c.report(driver.State{Phase: driver.Connecting, Err: err})
+		}
+		select {
+		case <-changed:
+		case <-c.ctx.Done():
 			return nil, c.ctx.Err()
 		}
 	}
@@ -223,12 +247,13 @@ func (c *Conn) replay(life *connLife) {
 	select {
 	case <-done:
 	case <-timer.C:
-	case <-life.gone:
+	case <-life.proc.gone:
 	case <-c.ctx.Done():
 	}
 }
 
-// await returns the connection to send on, as soon as there is one other than not.
+// await returns the connection to send on, as soon as there is one other than not. It fails
+// at once while the driver is broken.
 func (c *Conn) await(ctx context.Context, not *bridge.Conn) (*bridge.Conn, error) {
 	for {
 		c.mu.Lock()
@@ -240,8 +265,13 @@ func (c *Conn) await(ctx context.Context, not *bridge.Conn) (*bridge.Conn, error
 		if conn := c.current.Load(); conn != nil && conn != not {
 			return conn, nil
 		}
+		_, driverChanged, broken := c.super.now()
+		if broken != nil {
+			return nil, broken
+		}
 		select {
 		case <-changed:
+		case <-driverChanged:
 		case <-ctx.Done():
 			return nil, c.super.notRunning(ctx, c.super.cause())
 		}
@@ -280,7 +310,7 @@ func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func
 	}
 	sent := time.Now()
 	conn.SendAsync(ctx, batch, func(i int, err error) {
-		if err == nil || !unsent(err) || ctx.Err() != nil || batch[i].FailFast {
+		if err == nil || !sendAgain(batch[i], err) || ctx.Err() != nil {
 			done(i, c.explain(ctx, err))
 			return
 		}
@@ -306,10 +336,14 @@ func (c *Conn) absent() error {
 	return e
 }
 
-// unsent reports whether the message stayed on this side of a process that ended.
-func unsent(err error) bool {
+// sendAgain reports whether a message goes to the next process: it stayed on this side of one
+// that ended, or is one that may arrive twice.
+func sendAgain(m *driver.Message, err error) bool {
 	e := driver.AsError(err)
-	return e.Reason == driver.ReasonDriverGone && !e.InDoubt
+	if e.Reason != driver.ReasonDriverGone || m.FailFast {
+		return false
+	}
+	return !e.InDoubt || m.Kind == driver.Notification
 }
 
 // age takes time off what a message has left and reports whether there is any.
@@ -350,7 +384,7 @@ func (c *Conn) sendLater(ctx context.Context, failed *bridge.Conn, m *driver.Mes
 			return
 		}
 		err = conn.Send(ctx, []*driver.Message{&later})
-		if err != nil && unsent(err) && ctx.Err() == nil {
+		if err != nil && sendAgain(&later, err) && ctx.Err() == nil {
 			c.sendLater(ctx, conn, &later, done)
 			return
 		}
@@ -411,6 +445,9 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 		if err != nil {
 			// Without an end of ctx a cancellation is that of a life that ended.
 			gone := driver.ReasonOf(err) == driver.ReasonDriverGone || errors.Is(err, context.Canceled)
+			if _, moved := c.lifeOf(conn); moved != nil && !c.isClosed() {
+				gone = true // it failed because it is being closed in favour of the next one
+			}
 			if gone && ctx.Err() == nil {
 				continue
 			}
@@ -423,7 +460,7 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 		if c.add(l, life) {
 			return l, nil
 		}
-		l.detach(life) // the process ended in between, or the Conn was closed
+		l.dropLife(life) // the process ended in between, or the Conn was closed
 	}
 }
 
@@ -465,11 +502,12 @@ func (c *Conn) Close(ctx context.Context) error {
 	life := c.life
 	c.changedLocked()
 	c.mu.Unlock()
+	c.super.remove(c)
 	var err error
 	if life != nil {
 		err = life.conn.Close(ctx)
-		if driver.ReasonOf(err) == driver.ReasonDriverGone {
-			err = nil // it is as closed as can be
+		if ctx.Err() == nil && (driver.ReasonOf(err) == driver.ReasonDriverGone || errors.Is(err, context.Canceled)) {
+			err = nil // the process is gone, or its connection: it is as closed as can be
 		}
 	}
 	c.cancel()
@@ -487,6 +525,6 @@ func (c *Conn) endLast() {
 	c.mu.Unlock()
 	c.current.Store(nil)
 	if life != nil {
-		life.conn.Abandon()
+		life.leave()
 	}
 }

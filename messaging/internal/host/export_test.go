@@ -12,7 +12,7 @@ func (h *Host) SignalForTest(name string, sig syscall.Signal) error {
 	h.mu.Lock()
 	s := h.running[processKey{driver: name}]
 	h.mu.Unlock()
-	p, err := s.process(context.Background(), false)
+	p, err := s.process(context.Background())
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parleymq/parley/internal/bridge"
 	"github.com/parleymq/parley/messaging/internal/driverfile"
+	"github.com/parleymq/parley/messaging/internal/driverproc"
 	"github.com/parleymq/parley/plugin/driver"
 )
 
@@ -34,10 +36,43 @@ type Options struct {
 	BackoffMax time.Duration
 	// StableTime is how long a driver must live for the wait to start from BackoffMin again, 10 s.
 	StableTime time.Duration
-	// MaxFrameBytes is the largest message, 16 MiB.
-	MaxFrameBytes int
+	// DrainTimeout bounds how long a process that is replaced or stopped may take to finish what
+	// it has, 10 s.
+	DrainTimeout time.Duration
+	// ProbationTime is how long a program that was swapped in is watched: when it fails within
+	// it, the one before is started again. One minute.
+	ProbationTime time.Duration
+	// BreakerFailures within BreakerWindow open the breaker: no process is started for
+	// BreakerPause, then one is tried. 5 in 1 minute, 30 s. A negative number means never.
+	BreakerFailures int
+	BreakerWindow   time.Duration
+	BreakerPause    time.Duration
+	// MaxMessageBytes is the largest message in total, 64 MiB; what does not fit into a frame
+	// goes in chunks.
+	MaxMessageBytes int
 	// AutoMTLS encrypts the socket; it costs about 50 ms a start.
 	AutoMTLS bool
+	// Trust says which files may be started.
+	Trust driverfile.Trust
+	// Pins are the versions that are started, by driver; without one the newest is.
+	Pins map[string]string
+	// Env has further variables of drivers, as NAME=value; PassEnv names those of this
+	// process that are passed on as well.
+	Env     []string
+	PassEnv []string
+	// Launcher is a command, with its arguments, that starts the driver: it executes what is
+	// appended to it.
+	Launcher []string
+	// Limits are set for each process.
+	Limits driverproc.Limits
+	// LogLevel is the lowest level of the drivers' records. Nil follows the Logger.
+	LogLevel slog.Leveler
+	// OnEvent is told of each change of a driver's phase. It must not block.
+	OnEvent func(Event)
+	// ReloadSignal, when not nil, makes this process reload its drivers when it comes.
+	ReloadSignal os.Signal
+	// WatchFiles reloads a driver when its file, or a newer version, appears.
+	WatchFiles bool
 	// Logger takes the host's records and the drivers'.
 	Logger *slog.Logger
 }
@@ -49,6 +84,16 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.BackoffMin, 50*time.Millisecond)
 	setDefault(&o.BackoffMax, 10*time.Second)
 	setDefault(&o.StableTime, 10*time.Second)
+	setDefault(&o.DrainTimeout, 10*time.Second)
+	setDefault(&o.ProbationTime, time.Minute)
+	setDefault(&o.BreakerWindow, time.Minute)
+	setDefault(&o.BreakerPause, 30*time.Second)
+	if o.BreakerFailures == 0 {
+		o.BreakerFailures = 5
+	}
+	if o.OnEvent == nil {
+		o.OnEvent = func(Event) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -66,9 +111,10 @@ type Host struct {
 	opts   Options
 	search driverfile.SearchPath
 
-	mu      sync.Mutex
-	running map[processKey]*supervisor // guarded by mu
-	swept   bool                       // leftovers of dead hosts were removed; guarded by mu
+	mu       sync.Mutex
+	running  map[processKey]*supervisor // guarded by mu
+	stopping int                        // supervisors that are being stopped; guarded by mu
+	services *services                  // nil while nothing runs; guarded by mu
 }
 
 // processKey says which connections share a process.
@@ -84,14 +130,33 @@ func New(o Options) *Host {
 	if err != nil {
 		exe = "" // only the directory beside the executable is lost
 	}
+	o.Trust.Unrecorded = warnUnrecorded(o.Logger)
+	search := driverfile.NewSearchPath(o.DriverPath, os.Getenv, exe)
+	search.Pins = o.Pins
 	return &Host{
-		opts: o, search: driverfile.NewSearchPath(o.DriverPath, os.Getenv, exe),
+		opts: o, search: search,
 		running: make(map[processKey]*supervisor),
 	}
 }
 
 // SearchPath is where the Host looks for drivers.
 func (h *Host) SearchPath() driverfile.SearchPath { return h.search }
+
+func (h *Host) limits() bridge.Limits { return bridge.Limits{MaxMessageBytes: h.opts.MaxMessageBytes} }
+
+// logLevel is the lowest level of drivers' records that is wanted now.
+func (h *Host) logLevel() slog.Level {
+	if h.opts.LogLevel != nil {
+		return h.opts.LogLevel.Level()
+	}
+	ctx := context.Background() // a level belongs to no call
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
+		if h.opts.Logger.Enabled(ctx, level) {
+			return level
+		}
+	}
+	return slog.LevelError
+}
 
 // OpenRequest is a connection asked for.
 type OpenRequest struct {
@@ -119,7 +184,7 @@ func (h *Host) Open(ctx context.Context, r OpenRequest) (*Conn, error) {
 func (h *Host) Describe(ctx context.Context, name string) (driver.Info, error) {
 	s := h.acquire(processKey{driver: name})
 	defer h.release(s)
-	p, err := s.process(ctx, true)
+	p, err := s.process(ctx)
 	if err != nil {
 		return driver.Info{}, err
 	}
@@ -130,9 +195,8 @@ func (h *Host) Describe(ctx context.Context, name string) (driver.Info, error) {
 func (h *Host) acquire(key processKey) *supervisor {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.swept {
-		h.swept = true
-		sweep(h.opts)
+	if h.services == nil {
+		h.services = startServices(h)
 	}
 	s, ok := h.running[key]
 	if !ok {
@@ -151,35 +215,69 @@ func (h *Host) release(s *supervisor) {
 	last := s.users == 0
 	if last {
 		delete(h.running, s.key)
+		h.stopping++
 	}
 	h.mu.Unlock()
-	if last {
-		s.stop()
+	if !last {
+		return
+	}
+	s.stop()
+	h.mu.Lock()
+	h.stopping--
+	var idle *services
+	if len(h.running) == 0 && h.stopping == 0 {
+		idle, h.services = h.services, nil
+	}
+	h.mu.Unlock()
+	if idle != nil {
+		idle.stop()
 	}
 }
 
-// Running is a driver that the Host runs now.
-type Running struct {
-	Driver string
-	PID    int // zero while it is being started
-	Lives  int // how many processes were ready so far
-	Err    error
+// supervisors lists those that fit.
+func (h *Host) supervisors(fits func(*supervisor) bool) []*supervisor {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*supervisor
+	for _, s := range h.running {
+		if fits(s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // Running lists the drivers that run now, sorted by name.
 func (h *Host) Running() []Running {
 	h.mu.Lock()
-	all := make([]*supervisor, 0, len(h.running))
+	defer h.mu.Unlock()
+	list := make([]Running, 0, len(h.running))
 	for _, s := range h.running {
-		all = append(all, s)
-	}
-	h.mu.Unlock()
-	list := make([]Running, 0, len(all))
-	for _, s := range all {
-		list = append(list, s.status())
+		list = append(list, s.running())
 	}
 	slices.SortFunc(list, func(a, b Running) int {
-		return cmp.Or(cmp.Compare(a.Driver, b.Driver), cmp.Compare(a.PID, b.PID))
+		return cmp.Or(cmp.Compare(a.Driver, b.Driver), cmp.Compare(a.Class, b.Class))
 	})
 	return list
+}
+
+// tell passes an event on.
+func (h *Host) tell(e Event) {
+	h.opts.OnEvent(e)
+	h.mu.Lock()
+	sv := h.services
+	h.mu.Unlock()
+	if sv != nil {
+		sv.publish()
+	}
+}
+
+// noteReload records what became of a reload.
+func (h *Host) noteReload(r ReloadResult) {
+	h.mu.Lock()
+	sv := h.services
+	h.mu.Unlock()
+	if sv != nil {
+		sv.noteReload(r)
+	}
 }

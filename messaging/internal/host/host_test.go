@@ -115,7 +115,7 @@ func TestMessagesCrossTheBoundary(t *testing.T) {
 }
 
 func TestKilledDriverComesBackWithItsListener(t *testing.T) {
-	h := newFakeHost(t, nil)
+	h := newFakeHost(t, func(o *host.Options) { o.BreakerFailures = -1 })
 	c := openFake(t, h)
 	ctx := within(t, 30*time.Second)
 	l, err := c.Listen(ctx, serverSource)

@@ -7,42 +7,51 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/parleymq/parley/messaging/internal/hosttest"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if built.dir != "" {
-			_ = os.RemoveAll(built.dir)
+	if pid := os.Getenv(tracedVariable); pid != "" {
+		if err := trace(pid); err != nil {
+			fmt.Fprintln(os.Stderr, "trace:", err)
+			os.Exit(1)
 		}
+		return
+	}
+	removeLock, err := hosttest.UseLockFile()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	// Before any test changes the environment that the compiler needs.
+	if err := buildFake(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the fake driver:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		removeLock()
+		_ = os.RemoveAll(fakeDir)
 		os.Exit(code)
 	}))
 }
 
-// built is the fake driver, compiled when the first test wants it.
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
+// fakeDir is where TestMain put the fake driver.
+var fakeDir string
+
+func buildFake() (err error) {
+	if fakeDir, err = os.MkdirTemp("", "fakedriver"); err != nil {
+		return err
+	}
+	out, err := exec.Command("go", "build", "-o", filepath.Join(fakeDir, "parley-driver-fake"), "../../../plugins/fake").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 }
 
-// FakeDriverDir builds the fake driver and returns the directory it is in.
-func FakeDriverDir(t testing.TB) string {
-	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "fakedriver"); built.err != nil {
-			return
-		}
-		out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "parley-driver-fake"), "../../../plugins/fake").CombinedOutput()
-		if err != nil {
-			built.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatalf("build the fake driver: %v", built.err)
-	}
-	return built.dir
-}
+// FakeDriverDir is the directory that the fake driver is in.
+func FakeDriverDir(testing.TB) string { return fakeDir }

@@ -32,6 +32,8 @@ const (
 	helloTimeout = 5 * time.Second
 	// termWait is how long a process may take to end after SIGTERM.
 	termWait = 3 * time.Second
+	// drainWait is how long a process may take to close connections that nobody uses.
+	drainWait = 2 * time.Second
 	// explainWait is how long a failed call waits for the process's end, to say why.
 	explainWait = 300 * time.Millisecond
 )
@@ -40,8 +42,11 @@ const (
 type process struct {
 	peer   *bridge.Peer
 	pid    int
-	runner *driverproc.Runner
-	client *plugin.Client
+	file   string  // the program, without symbolic links
+	prog   program // what it was started from, open; without a file for one that was attached to
+	began  time.Time
+	runner processRunner
+	client *plugin.Client // nil for a process that somebody else started
 	keeper driverproc.ConnKeeper
 	logger *slog.Logger
 
@@ -49,48 +54,74 @@ type process struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
+	occupants occupancy
+
 	mu  sync.Mutex
 	why error // set before gone is closed; guarded by mu
 }
 
-// launch finds, checks and starts a driver and greets it. Every error is a *driver.Error.
-func launch(ctx context.Context, h *Host, name string, logger *slog.Logger) (*process, error) {
-	found, err := h.search.Find(name)
-	if err != nil {
-		return nil, err
-	}
+// processRunner is what a process is to its owner, whoever started it.
+type processRunner interface {
+	Name() string
+	Pid() int
+	Exited() <-chan struct{}
+	Signal(syscall.Signal) error
+	Kill(context.Context) error
+	GoneError(cause error) *driver.Error
+	// Traced reports whether a debugger holds it.
+	Traced() bool
+	// AddSecret masks a text in what it prints.
+	AddSecret(string)
+}
+
+// launch starts a program and greets it. Every error is a *driver.Error.
+func launch(ctx context.Context, s *supervisor, prog program) (*process, error) {
+	h := s.host
 	base, err := driverproc.OpenBase(h.opts.RuntimeDir, os.Getenv)
 	if err != nil {
+		prog.close()
 		return nil, err
 	}
 	r, err := driverproc.New(driverproc.Spec{
-		Driver: found, Base: base, Majors: []int{bridge.ProtocolMajor}, Logger: h.opts.Logger,
+		Driver: prog.found, Program: prog.file, Trust: h.opts.Trust, Base: base, Majors: bridge.Majors(), Logger: h.opts.Logger,
+		Env: h.opts.Env, PassEnv: h.opts.PassEnv, Launcher: h.opts.Launcher, Limits: h.opts.Limits,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p := &process{runner: r, gone: make(chan struct{}), logger: logger}
-	if err := p.greet(ctx, h, name, found); err != nil {
+	p := &process{runner: r, gone: make(chan struct{}), logger: s.logger, began: time.Now(), file: r.Program(), prog: prog}
+	if p.prog.file, err = r.OpenProgram(); err != nil {
 		p.kill()
 		return nil, err
 	}
-	sessionCtx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
-	p.loops.Go(func() { p.watch(sessionCtx, h.opts) })
-	logger.Debug("driver started", "pid", p.pid, "file", found.Path,
+	if err := p.greet(ctx, h, r, prog.found); err != nil {
+		p.kill()
+		return nil, err
+	}
+	p.supervise(s)
+	p.logger.Debug("driver started", "pid", p.pid, "file", p.file,
 		"version", p.peer.Info().Version, "sdk", p.peer.SDKVersion())
 	return p, nil
 }
 
+// supervise starts the session.
+func (p *process) supervise(s *supervisor) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.loops.Go(func() { p.watch(ctx, s) })
+}
+
 // greet starts the process under go-plugin and says Hello.
-func (p *process) greet(ctx context.Context, h *Host, name string, found driverfile.Candidate) error {
-	limits := bridge.Limits{MaxFrameBytes: h.opts.MaxFrameBytes}
+func (p *process) greet(ctx context.Context, h *Host, r *driverproc.Runner, found driverfile.Candidate) error {
+	ctx, cancel := context.WithTimeout(ctx, h.opts.StartTimeout+helloTimeout)
+	defer cancel()
+	limits := h.limits()
 	p.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  bridge.Handshake(),
 		VersionedPlugins: bridge.Plugins(nil),
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		RunnerFunc:       p.runner.RunnerFunc,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.runner.Dir()},
+		RunnerFunc:       r.RunnerFunc,
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: r.Dir()},
 		SkipHostEnv:      true,
 		StartTimeout:     h.opts.StartTimeout,
 		AutoMTLS:         h.opts.AutoMTLS,
@@ -104,21 +135,31 @@ func (p *process) greet(ctx context.Context, h *Host, name string, found driverf
 	}
 	cc, ok := raw.(grpc.ClientConnInterface)
 	if !ok {
-		return driver.Errorf(driver.ReasonProtocol, "driver %s: go-plugin gave a %T instead of a connection", name, raw)
+		return driver.Errorf(driver.ReasonProtocol, "driver %s: go-plugin gave a %T instead of a connection", found.Name, raw)
 	}
-	p.pid = p.runner.Pid()
+	p.pid = r.Pid()
+	return p.hello(ctx, h, cc, found)
+}
+
+// hello greets the driver and checks that it is who its file says.
+func (p *process) hello(ctx context.Context, h *Host, cc grpc.ClientConnInterface, found driverfile.Candidate) error {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	var err error
 	p.peer, err = bridge.Hello(ctx, cc, bridge.HelloOptions{
-		HostVersion: version.Number, Epoch: newEpoch(), Limits: limits,
-		LogLevel: enabledLevel(ctx, h.opts.Logger), Logger: p.logger,
+		HostVersion: version.Number, Epoch: newEpoch(), Limits: h.limits(),
+		LogLevel: h.logLevel(), Logger: p.logger,
 	})
 	if err != nil {
-		return p.explain(fmt.Errorf("driver %s (%s): %w", name, found.Path, err))
+		return p.explain(fmt.Errorf("driver %s (%s): %w", found.Name, found.Path, err))
 	}
-	if got := p.peer.Info().Name; got != name {
-		return driver.Errorf(driver.ReasonConfig, "%s says that it is driver %q, not %q", found.Path, got, name).
-			WithHint("name the file parley-driver-%s", got)
+	info := p.peer.Info()
+	if info.Name != found.Name {
+		return driver.Errorf(driver.ReasonConfig, "%s says that it is driver %q, not %q", found.Path, info.Name, found.Name).
+			WithHint("name the file parley-driver-%s", info.Name)
+	}
+	if found.Version != "" && found.Version != info.Version {
+		p.logger.Warn("the driver's file has another version in its name than the driver says", "file", found.Path, "version", info.Version)
 	}
 	return nil
 }
@@ -166,24 +207,18 @@ func newEpoch() uint64 {
 	return binary.LittleEndian.Uint64(b[:])>>1 | 1
 }
 
-// enabledLevel is the lowest level that the logger takes.
-func enabledLevel(ctx context.Context, logger *slog.Logger) slog.Level {
-	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
-		if logger.Enabled(ctx, level) {
-			return level
-		}
-	}
-	return slog.LevelError
-}
-
 // watch holds the session and notices the end of the process, whichever comes first. A driver
 // that is silent is killed: it is stopped or hangs, and would hold its messages for ever.
-func (p *process) watch(ctx context.Context, o Options) {
+func (p *process) watch(ctx context.Context, s *supervisor) {
 	session := make(chan error, 1)
 	sessionCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	o := s.host.opts
 	p.loops.Go(func() {
-		session <- p.peer.Session(sessionCtx, bridge.SessionOptions{Interval: o.HeartbeatInterval, Silence: o.HeartbeatTimeout})
+		session <- p.peer.Session(sessionCtx, bridge.SessionOptions{
+			Interval: o.HeartbeatInterval, Silence: o.HeartbeatTimeout, Level: s.host.logLevel, Paused: p.runner.Traced,
+			Late: func(silence time.Duration) { s.noteLate(lateness{process: p, silence: silence}) },
+		})
 	})
 	select {
 	case <-p.runner.Exited():
@@ -198,7 +233,7 @@ func (p *process) watch(ctx context.Context, o Options) {
 		}
 		p.end(p.exitError())
 	case <-ctx.Done():
-		p.end(driver.Errorf(driver.ReasonClosed, "the driver was stopped"))
+		p.end(errStopped(p.peer.Info().Name))
 	}
 }
 
@@ -256,13 +291,23 @@ func (p *process) explain(err error) error {
 
 // stop ends the process: it is asked to, and then killed. It returns when nothing is left.
 func (p *process) stop() {
-	p.end(driver.Errorf(driver.ReasonClosed, "the driver was stopped"))
+	p.end(errStopped(p.runner.Name()))
 	if !p.exited() {
+		p.drain()
 		if err := p.runner.Signal(syscall.SIGTERM); err == nil {
 			p.awaitExit(termWait)
 		}
 	}
 	p.kill()
+}
+
+// drain has the driver close what is still open there.
+func (p *process) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
+	defer cancel()
+	if err := p.peer.Drain(ctx); err != nil && !p.exited() {
+		p.logger.Debug("draining the driver failed", "pid", p.pid, "err", err.Error())
+	}
 }
 
 // kill ends the process at once and everything that belongs to it.
@@ -277,6 +322,7 @@ func (p *process) kill() {
 		p.keeper.Close()
 	}
 	p.loops.Wait()
+	p.prog.close()
 }
 
 // killProcess kills the process group, whatever state it is in.
@@ -285,18 +331,5 @@ func (p *process) killProcess() {
 	defer cancel()
 	if err := p.runner.Kill(ctx); err != nil {
 		p.logger.Error("driver process could not be killed", "err", err.Error())
-	}
-}
-
-// sweep removes what dead hosts left behind.
-func sweep(o Options) {
-	base, err := driverproc.OpenBase(o.RuntimeDir, os.Getenv)
-	if err != nil {
-		return // the launch that follows says why, with what to do
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if n, err := base.Sweep(ctx); n > 0 || err != nil {
-		o.Logger.Debug("directories of dead hosts", "removed", n, "err", err)
 	}
 }

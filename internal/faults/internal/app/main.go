@@ -85,7 +85,11 @@ func run(in io.Reader, out io.Writer) error {
 		cancel()
 	}()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	host := messaging.NewHost(&messaging.HostOptions{Logger: logger})
+	host := messaging.NewHost(&messaging.HostOptions{
+		Logger: logger, ReloadSignal: syscall.SIGHUP,
+		// The tests kill drivers more often than a breaker would bear with.
+		Supervision: messaging.Supervision{BreakerFailures: -1},
+	})
 	t, err := messaging.Open(ctx, s.URL, &messaging.Options{Host: host, Logger: logger, AppName: "faults-app"})
 	if err != nil {
 		return err

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/parleymq/parley/internal/testbed"
+)
+
+// TestHotSwap replaces the drivers of both ends, in turn, under 64 callers. Not one call fails.
+func TestHotSwap(t *testing.T) {
+	const (
+		callers = 64
+		timeout = 10 * time.Second
+	)
+	swaps := 100
+	if testing.Short() {
+		swaps = 10
+	}
+	broker := bed.Broker(t)
+	vhost := broker.NewVhost(t)
+	s := settings{URL: broker.URL(vhost), Topic: topic, Server: "s1", Timeout: timeout, Work: time.Millisecond}
+	l, tmp := newLedger(), tempDir(t)
+	p := pair{ledger: l, tmp: tmp, server: startApp(t, "server", tmp, l, s)}
+	s.Callers, s.First = callers, 1
+	p.client = startApp(t, "client", tmp, l, s)
+
+	began := time.Now()
+	var took []time.Duration
+	for i := range swaps {
+		testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= callers })
+		victim := p.client
+		if i%2 == 1 {
+			victim = p.server
+		}
+		before := victim.driver(t)
+		at := time.Now()
+		if err := syscall.Kill(victim.pid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		testbed.Eventually(t, patience, "the driver is another one", func() bool {
+			now := bed.DriverOf(victim.pid())
+			return now != 0 && now != before && !bed.Running(before)
+		})
+		took = append(took, time.Since(at))
+		began = at
+	}
+	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= callers })
+	p.end(t, timeout, swaps, took)
+	if sum := l.judge(t, timeout); sum.OK != sum.Calls {
+		t.Errorf("%d of %d calls failed", sum.Calls-sum.OK, sum.Calls)
+	}
+	mustLeaveQueues(t, broker, vhost)
+}
