@@ -11,19 +11,22 @@ SHELL := /bin/bash
 DRIVERS  := fake rabbit
 BIN      := bin
 TOOLS    := $(BIN)/tools
+LOCK     := $(BIN)/parley.lock
 FUZZTIME ?= 5s
+CHAOS_TIME ?= 10m
 PKGS     ?= ./...
 GO       ?= go
 GOFLAGS  += -trimpath
 export GOFLAGS
 
-.PHONY: help build demo test unit fuzz lint layout proto proto-check bench clean peers
+.PHONY: help build demo test unit fuzz lint layout proto proto-check bench cost chaos clean peers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the command and the drivers, into bin/ and bin/drivers/
 	@mkdir -p $(BIN)/drivers
+	@rm -f $(LOCK)
 	$(GO) build -o $(BIN)/parley ./cmd/parley
 	@for d in $(DRIVERS); do \
 		echo "$(GO) build -o $(BIN)/drivers/parley-driver-$$d ./plugins/$$d"; \
@@ -32,7 +35,7 @@ build: ## the command and the drivers, into bin/ and bin/drivers/
 	done
 
 demo: build ## calls through driver processes, one of them killed; needs no broker
-	$(GO) run ./examples/demo -driver-path $(CURDIR)/$(BIN)/drivers
+	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./examples/demo -driver-path $(CURDIR)/$(BIN)/drivers
 
 test: ## everything CI runs; installs and starts what it needs
 	@scripts/test.sh
@@ -59,7 +62,13 @@ proto-check: $(TOOLS)/buf ## prove that the committed code is what driver.proto 
 	@scripts/proto-check.sh $(CURDIR)/$(TOOLS)
 
 bench: build peers ## Parley against hand-written Go and Python, on a private RabbitMQ
-	$(GO) run ./internal/bench/cmd/bench -bin $(CURDIR)/$(BIN)
+	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -bin $(CURDIR)/$(BIN)
+
+cost: build peers ## what a driver process costs: start, memory, listeners, waiting calls, the boundary
+	$(GO) run ./internal/cost/cmd/cost -drivers $(CURDIR)/$(BIN)/drivers
+
+chaos: peers ## kill, stop, cut, restart and swap everything at random for CHAOS_TIME (default 10m)
+	@scripts/chaos.sh $(CHAOS_TIME) $(CHAOS_FLAGS)
 
 clean: ## remove what was built
 	rm -rf $(BIN)

@@ -65,6 +65,13 @@ func TestUsage(t *testing.T) {
 		{"bench rpc --topic t --in-flight 0", "--in-flight is 0\n  hint: give a number from 1 to 100000"},
 		{"version -o yaml", "there is no output form \"yaml\"\n  hint: use -o text or -o json"},
 		{"version --log-level loud", "there is no log level \"loud\"\n  hint: use debug, info, warn, error or off"},
+		{"version --pin x", "\"x\" is no pin\n  hint: write --pin NAME=VERSION, such as --pin rabbit=1.2.0"},
+		{"version --pin a=1 --pin a=2", "the driver \"a\" is pinned to both 1 and 2\n  hint: give each driver one version"},
+		{"drivers reload --pid 5 --all", "both --pid and --all are given\n  hint: give one of them"},
+		{"drivers accept", "the driver's name or file is missing\n  hint: see: parley drivers accept --help"},
+		{"drivers install", "the driver's file is missing\n  hint: see: parley drivers install --help"},
+		{"drivers --trust maybe", "there is no trust \"maybe\"\n  hint: use lock, off or require"},
+		{"drivers env", "the driver's name is missing\n  hint: see: parley drivers env --help"},
 		{"version --alias x", "\"x\" is not an alias\n  hint: write --alias OLD=NEW, such as --alias kombu=rabbit"},
 		{"version --alias a=b --alias a=c", "the alias \"a\" stands for both \"b\" and \"c\"\n  hint: give each alias once"},
 	}
@@ -96,7 +103,7 @@ func TestUsageForPrograms(t *testing.T) {
 
 // TestHelp: every command has a description and examples.
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"", "call", "cast", "serve", "drivers", "drivers list", "drivers show", "doctor", "bench", "bench rpc", "version"} {
+	for _, command := range []string{"", "call", "cast", "serve", "drivers", "drivers list", "drivers show", "drivers accept", "drivers install", "drivers ps", "drivers reload", "drivers env", "doctor", "bench", "bench rpc", "version"} {
 		got := inProcess(t, nil, "", append(strings.Fields(command), "--help")...)
 		if got.status != exitDone || !strings.Contains(got.stdout, "Examples:\n  ") || len(got.stdout) < 300 {
 			t.Errorf("parley %s --help: %+v", command, got)
@@ -147,7 +154,7 @@ func TestURLSources(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got := inProcess(t, test.env, test.stdin, append([]string{"doctor"}, test.args...)...)
-			if got.status != exitUnavailable || !strings.HasPrefix(got.stdout, "ok    url      "+test.want+"://h") {
+			if got.status != exitUnavailable || !strings.HasPrefix(got.stdout, "ok    url        "+test.want+"://h") {
 				t.Errorf("got %+v", got)
 			}
 		})

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/messaging"
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -24,11 +26,27 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Try each step from the URL to an answered call",
-		Long: `Doctor goes the way a call goes, one step after another: it parses the URL, finds the driver,
-checks that it may be trusted, starts it, checks the options, looks up and connects to each
-host, logs in, and at last calls itself on a topic with a random name that is gone afterwards.
-It stops at the first step that fails and says what to do there. The exit status is that of
-the failure.`,
+		Long: `Doctor goes the way a message goes, one step after another, and stops at the first one that
+fails with what to do there. The exit status is that of the failure.
+
+  url        the transport URL can be read, and names a driver
+  search     the directories in which drivers are looked for can be read
+  file       there is a program for the driver, and which one is used
+  trust      only root and this user can have written it; its checksum
+  handshake  it starts and answers in a protocol that both sides speak
+  options    the URL's options are the driver's, and the files in them can be read
+  dns        the hosts' names have addresses
+  tcp        the hosts take connections
+  tls        the hosts prove who they are; skipped where the options ask for no TLS
+  login      the broker lets the user in
+  vhost      the virtual host is there, and the user may use it
+  declare    a queue can be made and listened to
+  publish    a message is taken by the broker
+  consume    the same message comes back
+  call       a call is answered
+
+What it declares has a random name and is gone afterwards. A step that works with a flaw is a
+warning, and so is one host of several that does not work.`,
 		Example: `  parley doctor --url rabbit://localhost/
   PARLEY_URL=rabbit://nova@broker1,nova@broker2/ parley doctor
   parley doctor --url-file /etc/parley/url -o json`,
@@ -73,9 +91,14 @@ type examination struct {
 
 	raw       string
 	url       *messaging.URL
+	file      messaging.DriverFile
 	info      driver.Info
+	tls       *tlspeer.Settings // nil without TLS
 	transport *messaging.Transport
+	pinged    pingResult
 	target    messaging.Target
+	arrived   chan time.Time // of the message that publish sends; of capacity one
+	sent      time.Time
 	closeAll  []func() // in reverse order
 }
 
@@ -87,18 +110,25 @@ type step struct {
 func (x *examination) steps() []step {
 	return []step{
 		{"url", x.parse},
-		{"name", x.name},
 		{"search", x.search},
+		{"file", x.findFile},
 		{"trust", x.trust},
-		{"start", x.start},
+		{"handshake", x.handshake},
 		{"options", x.options},
-		{"resolve", x.resolve},
-		{"connect", x.connect},
+		{"dns", x.resolve},
+		{"tcp", x.connect},
+		{"tls", x.secure},
 		{"login", x.login},
-		{"listen", x.listen},
+		{"vhost", x.vhost},
+		{"declare", x.declare},
+		{"publish", x.publish},
+		{"consume", x.consume},
 		{"call", x.call},
 	}
 }
+
+// stepWidth is that of the longest name.
+const stepWidth = len("handshake")
 
 func (a *app) doctor(ctx context.Context, f *doctorFlags) error {
 	raw, err := a.transportURL(&f.url)
@@ -168,14 +198,17 @@ func (a *app) printStep(r stepResult) {
 	if r.Seconds >= 0.001 {
 		took = " (" + time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond).String() + ")"
 	}
-	say(a.stdout, "%s  %s  %s%s\n", p.status(r.Status, pad(r.Status, 4)), pad(r.Step, 7), r.Detail, took)
+	say(a.stdout, "%s  %s  %s%s\n", p.status(r.Status, pad(r.Status, 4)), pad(r.Step, stepWidth), r.Detail, took)
 	if r.Hint != "" {
-		say(a.stdout, "               %s %s\n", p.bold("hint:"), r.Hint)
+		say(a.stdout, "%s%s %s\n", strings.Repeat(" ", len(stepFail)+stepWidth+4), p.bold("hint:"), r.Hint)
 	}
 }
 
 // advice is what to do about an error that has no hint of its own.
 func (x *examination) advice(err error) string {
+	if messaging.CodeOf(err) == messaging.CodeInvalidURL {
+		return "a URL is DRIVER://USER:PASSWORD@HOST:PORT/VHOST?OPTION=VALUE; in a user or password write @ as %40, : as %3A and / as %2F"
+	}
 	if e, ok := errors.AsType[*driver.Error](err); ok {
 		if text := adviceFor(e.Reason); text != "" {
 			return text
@@ -198,7 +231,7 @@ func adviceFor(r driver.Reason) string {
 	case driver.ReasonAccessRefused:
 		return "the user needs the right to configure, write and read at the broker"
 	case driver.ReasonBrokerBlocked:
-		return "the broker takes no messages: look at its alarms for memory and disk"
+		return "the broker takes no messages: look at its alarms for memory and disk, with RabbitMQ by: rabbitmq-diagnostics alarms"
 	case driver.ReasonNotConnected:
 		return "the port is open but the broker did not answer as one: check that the port is the right one"
 	default:

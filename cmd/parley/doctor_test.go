@@ -5,7 +5,9 @@ package main
 import (
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/messaging"
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -59,6 +61,23 @@ func TestExplain(t *testing.T) {
 		err := s.explain(test.err)
 		if got := exitStatus(err); got != test.want || !errors.Is(err, test.err) {
 			t.Errorf("%s: got %d (%v), want %d", test.name, got, err, test.want)
+		}
+	}
+}
+
+// TestCertificateFinding: a certificate that ends within two weeks is told.
+func TestCertificateFinding(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for left, want := range map[time.Duration]finding{
+		14 * 24 * time.Hour: {text: "h:5671 speaks TLS 1.3 as CN=b for h, 14 days left"},
+		14*24*time.Hour - time.Second: {
+			text: "h:5671 speaks TLS 1.3 as CN=b for h, 13 days left",
+			hint: "renew the certificate of h:5671: it ends at 2026-01-16T03:04:04Z",
+		},
+	} {
+		seen := tlspeer.Seen{Version: "TLS 1.3", Subject: "CN=b", Names: "h", Expires: now.Add(left)}
+		if got := certificateFinding("h:5671", seen, now); got != want {
+			t.Errorf("%v: got %+v, want %+v", left, got, want)
 		}
 	}
 }

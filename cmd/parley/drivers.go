@@ -36,7 +36,8 @@ user's data directory, in the system's, and beside this program. The first file 
 name is used. Without a command below it, "parley drivers" lists them.`,
 		Example: `  parley drivers
   parley drivers list -o json
-  parley drivers show rabbit`,
+  parley drivers show rabbit
+  parley drivers ps`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return noCommand(cmd, args)
@@ -44,12 +45,13 @@ name is used. Without a command below it, "parley drivers" lists them.`,
 			return list(cmd, args)
 		},
 	}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(a.acceptCommand(), a.installCommand(), a.psCommand(), a.reloadCommand(), a.envCommand(), &cobra.Command{
 		Use:   "list",
 		Short: "List the files that are found, and what became of them",
 		Long: `List shows every file that looks like a driver, in the order of the search, without starting
 any. A file is chosen, shadowed by one that came first, or refused: then it says why, and
-what helps.`,
+what helps. TRUST tells how its checksum stands: recorded, new while nothing is recorded of the
+file, or changed since it was.`,
 		Example: `  parley drivers list
   parley drivers list --driver-path ./bin/drivers -o json`,
 		Args: exactArgs(),
@@ -70,7 +72,7 @@ No broker is needed.`,
 
 func (a *app) listDrivers() error {
 	h := a.host()
-	files := h.Drivers()
+	files := h.CheckDrivers()
 	if a.json() {
 		return printJSON(a.stdout, append([]messaging.DriverFile{}, files...))
 	}
@@ -79,9 +81,9 @@ func (a *app) listDrivers() error {
 		return nil
 	}
 	p := a.paint(a.stdout)
-	rows := [][]string{{"NAME", "VERSION", "STATUS", "FROM", "FILE"}}
+	rows := [][]string{{"NAME", "VERSION", "STATUS", "TRUST", "FROM", "FILE"}}
 	for _, f := range files {
-		rows = append(rows, []string{f.Name, cmp.Or(f.Version, "-"), f.Status, f.Origin, f.Path})
+		rows = append(rows, []string{f.Name, cmp.Or(f.Version, "-"), f.Status, cmp.Or(f.Trust, "-"), f.Origin, f.Path})
 	}
 	widths := columnWidths(rows)
 	var text strings.Builder
@@ -124,7 +126,7 @@ func (p paint) status(status, text string) string {
 		return p.green(text)
 	case statusShadowed, stepWarn:
 		return p.yellow(text)
-	case statusRefused, stepFail:
+	case statusRefused, stepFail, trustChanged, trustUnknown:
 		return p.red(text)
 	default:
 		return text
@@ -138,6 +140,9 @@ func printWhy(w io.Writer, f messaging.DriverFile) {
 		say(w, "    shadowed by %s\n", f.Why)
 	case statusRefused:
 		say(w, "    refused because %s\n", f.Why)
+	}
+	if f.TrustWhy != "" {
+		say(w, "    %s\n", f.TrustWhy)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,11 +25,18 @@ type app struct {
 	output     string
 	logLevel   string
 	driverPath []string
+	lockFile   string
+	trustMode  string
+	runtimeDir string
+	pinPairs   []string
+	passEnv    []string
 	aliasPairs []string
 	configFile string
 
 	config  config            // what configFile says
 	aliases map[string]string // of aliasPairs
+	pins    map[string]string // of pinPairs
+	reloads bool              // the command runs for long, and reloads its driver by a signal
 	logger  *slog.Logger
 	begun   bool // flags and arguments were fine; errors before are wrong usage
 }
@@ -91,6 +99,11 @@ func (a *app) addGlobalFlags(root *cobra.Command) {
 	f.StringVarP(&a.output, "output", "o", outputText, "form of results and errors: text or json")
 	f.StringVar(&a.logLevel, "log-level", "", "log records to show: debug, info, warn, error or off\n(default \"warn\" for serve and bench, else \"off\": the error says it)")
 	f.StringArrayVar(&a.driverPath, "driver-path", nil, "directory to search for drivers before all others (repeatable)")
+	f.StringVar(&a.lockFile, "lock-file", "", "file of the drivers' checksums (default: PARLEY_LOCK_FILE, or parley.lock in the user's state directory)")
+	f.StringVar(&a.trustMode, "trust", trustLock, "checksum that a driver must have: lock, off or require")
+	f.StringVar(&a.runtimeDir, "runtime-dir", "", "directory for sockets and the status of drivers (default: PARLEY_RUNTIME_DIR,\nXDG_RUNTIME_DIR or the directory for temporary files)")
+	f.StringArrayVar(&a.pinPairs, "pin", nil, "version of a driver to use in place of the newest, as NAME=VERSION (repeatable)")
+	f.StringArrayVar(&a.passEnv, "pass-env", nil, "variable of the environment that drivers get too (repeatable)")
 	f.StringArrayVar(&a.aliasPairs, "alias", nil, "further name of a driver, as OLD=NEW (repeatable)")
 	f.StringVar(&a.configFile, "config", "", "file of defaults, a \"name = value\" a line, for any flag")
 }
@@ -105,10 +118,17 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		a.output = outputText
 		return usagef("use -o text or -o json", "there is no output form %q", bad)
 	}
+	if _, ok := trustModes()[a.trustMode]; !ok {
+		return usagef("use lock, off or require", "there is no trust %q", a.trustMode)
+	}
 	if err := a.makeLogger(cmd); err != nil {
 		return err
 	}
+	a.reloads = longRunning(cmd)
 	var err error
+	if a.pins, err = parsePins(a.pinPairs); err != nil {
+		return err
+	}
 	a.aliases, err = parseAliases(a.aliasPairs)
 	return err
 }
@@ -123,7 +143,7 @@ func (a *app) makeLogger(cmd *cobra.Command) error {
 	}
 	if a.logLevel == "" {
 		a.logLevel = "off"
-		if cmd.Name() == "serve" || cmd.HasParent() && cmd.Parent().Name() == "bench" {
+		if longRunning(cmd) {
 			a.logLevel = "warn"
 		}
 	}
@@ -140,6 +160,11 @@ func (a *app) makeLogger(cmd *cobra.Command) error {
 	return nil
 }
 
+// longRunning tells commands that go on until they are stopped from those that answer once.
+func longRunning(cmd *cobra.Command) bool {
+	return cmd.Name() == "serve" || cmd.HasParent() && cmd.Parent().Name() == "bench"
+}
+
 // begin marks that usage was fine, for the commands' RunE.
 func (a *app) begin(run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
@@ -150,7 +175,30 @@ func (a *app) begin(run func(ctx context.Context, args []string) error) func(*co
 
 // host finds and runs drivers.
 func (a *app) host() *messaging.Host {
-	return messaging.NewHost(&messaging.HostOptions{DriverPath: a.driverPath, Logger: a.logger})
+	o := &messaging.HostOptions{
+		DriverPath: a.driverPath, RuntimeDir: a.runtimeDir, Pins: a.pins, PassEnvironment: a.passEnv,
+		Trust: trustModes()[a.trustMode], LockFile: a.lockFile, Logger: a.logger,
+	}
+	if a.reloads {
+		o.ReloadSignal = syscall.SIGHUP
+	}
+	return messaging.NewHost(o)
+}
+
+func parsePins(pairs []string) (map[string]string, error) {
+	pins := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		name, version, _ := strings.Cut(pair, "=")
+		version = strings.TrimPrefix(version, "v")
+		if name == "" || version == "" {
+			return nil, usagef("write --pin NAME=VERSION, such as --pin rabbit=1.2.0", "%q is no pin", pair)
+		}
+		if other, taken := pins[name]; taken && other != version {
+			return nil, usagef("give each driver one version", "the driver %q is pinned to both %s and %s", name, other, version)
+		}
+		pins[name] = version
+	}
+	return pins, nil
 }
 
 func parseAliases(pairs []string) (map[string]string, error) {

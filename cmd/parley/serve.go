@@ -29,7 +29,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve [flags] --echo | --exec CMD",
 		Short: "Run a server to try things against",
 		Long: `Serve answers calls until it gets SIGINT or SIGTERM; it then takes no more, finishes those
-it has and ends with status 0. A second signal ends it at once. When it is ready to receive,
+it has and ends with status 0. A second signal ends it at once. SIGHUP, or "parley drivers reload", lets
+it replace its driver by the program found then. When it is ready to receive,
 it says so on one line of standard error.
 
 With --echo it has four methods: echo returns its arguments, ping returns "pong", sleep waits

@@ -90,7 +90,10 @@ func (a *app) openError(h *messaging.Host, raw string, err error) error {
 		return err
 	}
 	u, parseErr := messaging.ParseURL(raw, a.aliases)
-	if parseErr != nil || chosen(h.Drivers(), u.Driver) != nil {
+	if parseErr != nil {
+		return err
+	}
+	if f := chosen(h.CheckDrivers(), u.Driver); f != nil && f.TrustWhy == "" {
 		return err
 	}
 	c := *e

@@ -31,6 +31,11 @@ const (
 type RabbitMQOptions struct {
 	// Config is added to the node's rabbitmq.conf.
 	Config string
+	// TLS, when not nil, lets the node listen for TLS as well, at TLSAddr.
+	TLS *TLSFiles
+	// Plain leaves the management interface out: there is no AddVhost then, and the
+	// application in the node stops at once; see RestartApp.
+	Plain bool
 	// StartTimeout bounds one start of the node. Default 60 seconds.
 	StartTimeout time.Duration
 	// StopTimeout bounds a clean stop; the node is killed after it. Default 20
@@ -81,8 +86,14 @@ func StartRabbitMQ(ctx context.Context, o *RabbitMQOptions) (*RabbitMQ, error) {
 	defer cancel()
 
 	var err error
-	if r.node, err = newRabbitNodeFiles(r.opts.Config); err != nil {
+	if r.node, err = newRabbitNodeFiles(r.opts.Config, r.opts.TLS); err != nil {
 		return nil, err
+	}
+	if r.opts.Plain {
+		err = r.node.writePlain()
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(r.node.Dir))
 	}
 	if r.epmd, err = startEPMD(ctx, r.node.EPMDPort, r.node.environMarked(r.node.epmdMark())); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(r.node.Dir))
@@ -116,6 +127,9 @@ func (r *RabbitMQ) start(ctx context.Context) error {
 
 // Addr is the node's host:port for AMQP.
 func (r *RabbitMQ) Addr() string { return loopback(r.node.Port) }
+
+// TLSAddr is the node's host:port for AMQP over TLS, when it was started with TLS.
+func (r *RabbitMQ) TLSAddr() string { return loopback(r.node.TLSPort) }
 
 // URL is the transport URL of a vhost; "" and "/" are the default one.
 func (r *RabbitMQ) URL(vhost string) string { return r.URLAt(r.Addr(), vhost) }

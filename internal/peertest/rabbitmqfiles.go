@@ -20,12 +20,13 @@ type rabbitNodeFiles struct {
 	ManagementPort int    `json:"management_port"`
 	DistPort       int    `json:"dist_port"`
 	EPMDPort       int    `json:"epmd_port"`
+	TLSPort        int    `json:"tls_port"`
 }
 
 // newRabbitNodeFiles makes the directory of a new node and writes its
 // configuration, with config at its end.
-func newRabbitNodeFiles(config string) (rabbitNodeFiles, error) {
-	ports, err := freePorts(4)
+func newRabbitNodeFiles(config string, tls *TLSFiles) (rabbitNodeFiles, error) {
+	ports, err := freePorts(5)
 	if err != nil {
 		return rabbitNodeFiles{}, err
 	}
@@ -33,7 +34,8 @@ func newRabbitNodeFiles(config string) (rabbitNodeFiles, error) {
 	if err != nil {
 		return rabbitNodeFiles{}, fmt.Errorf("make the directory of a RabbitMQ node: %w", err)
 	}
-	n := rabbitNodeFiles{Dir: dir, Port: ports[0], ManagementPort: ports[1], DistPort: ports[2], EPMDPort: ports[3]}
+	n := rabbitNodeFiles{Dir: dir, Port: ports[0], ManagementPort: ports[1], DistPort: ports[2], EPMDPort: ports[3], TLSPort: ports[4]}
+	config += tls.config(n.TLSPort)
 	if err := n.write(config); err != nil {
 		return rabbitNodeFiles{}, errors.Join(fmt.Errorf("set up a RabbitMQ node in %s: %w", dir, err), os.RemoveAll(dir))
 	}

@@ -66,7 +66,12 @@ func (r *RabbitMQ) AddUser(ctx context.Context, name, password string) error {
 
 // Allow gives a user all permissions in a vhost.
 func (r *RabbitMQ) Allow(ctx context.Context, user, vhost string) error {
-	all := map[string]string{"configure": ".*", "write": ".*", "read": ".*"}
+	return r.Permit(ctx, user, vhost, ".*", ".*", ".*")
+}
+
+// Permit gives a user permissions in a vhost, by expressions for the names of objects.
+func (r *RabbitMQ) Permit(ctx context.Context, user, vhost, configure, write, read string) error {
+	all := map[string]string{"configure": configure, "write": write, "read": read}
 	if err := r.manage(ctx, http.MethodPut, all, "permissions", vhost, user); err != nil {
 		return fmt.Errorf("allow user %q in vhost %q: %w", user, vhost, err)
 	}

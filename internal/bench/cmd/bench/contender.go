@@ -81,15 +81,16 @@ type goPair struct {
 	server, client *worker
 }
 
-func startPair(title, path string, s bench.Setup) (*goPair, error) {
+// startPair starts the two workers of a kind, raw or parley.
+func startPair(title, kind, path string, s bench.Setup) (*goPair, error) {
 	s.Topic, s.Server = "bench_"+title, "one"
 	p := &goPair{title: title}
 	var err error
-	s.Role = title + "-server"
+	s.Role = kind + "-server"
 	if p.server, err = startWorker(path, s); err != nil {
 		return nil, err
 	}
-	s.Role = title + "-client"
+	s.Role = kind + "-client"
 	if p.client, err = startWorker(path, s); err != nil {
 		return nil, errors.Join(err, p.server.close())
 	}

@@ -31,6 +31,7 @@ type config struct {
 	python  bool
 	loads   string
 	only    string
+	options string
 }
 
 func main() {
@@ -45,6 +46,7 @@ func main() {
 	flag.BoolVar(&c.python, "python", true, "measure Python oslo.messaging too")
 	flag.StringVar(&c.loads, "in-flight", "1,16,128", "calls in flight, a list")
 	flag.StringVar(&c.only, "only", "", "one contender alone, for a profiler: raw or parley")
+	flag.StringVar(&c.options, "options", "", "measure Parley with these options of the URL too, such as a=1&b=2")
 	flag.Parse()
 	if err := run(ctx, c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -129,7 +131,16 @@ func start(ctx context.Context, c config, broker *peertest.RabbitMQ) ([]contende
 		if c.only != "" && c.only != title {
 			continue
 		}
-		p, err := startPair(title, path, setup)
+		p, err := startPair(title, title, path, setup)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, p)
+	}
+	if c.options != "" {
+		with := setup
+		with.URL += "?" + c.options
+		p, err := startPair("parley?"+c.options, "parley", path, with)
 		if err != nil {
 			return all, err
 		}
