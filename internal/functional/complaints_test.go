@@ -12,6 +12,7 @@ import (
 const (
 	operations = root + "/docs/OPERATIONS.md"
 	complaints = "What goes wrong with plugin hosts, and here"
+	attacks    = "What a file or a driver may try"
 	// noTest begins the reason why a row has no test.
 	noTest = "no test: "
 )
@@ -36,6 +37,36 @@ func TestComplaints(t *testing.T) {
 		for _, problem := range complaintProblems(sources, i+1, row) {
 			t.Errorf("row %d: %s", i+1, problem)
 		}
+	}
+}
+
+// TestAttackTable: each row says what happens, and has tests that exist.
+func TestAttackTable(t *testing.T) {
+	sources := make(map[string]string)
+	found := 0
+	for _, tb := range tablesOf(t, operations) {
+		if tb.section != attacks {
+			continue
+		}
+		for _, row := range tb.rows {
+			found++
+			if len(row) != 3 || row[0] == "" || row[1] == "" {
+				t.Errorf("row %v is not complete", row)
+				continue
+			}
+			tests := quoted.FindAllStringSubmatch(row[2], -1)
+			if len(tests) == 0 {
+				t.Errorf("%q has no test", row[0])
+			}
+			for _, ref := range tests {
+				if err := exists(sources, ref[1]); err != nil {
+					t.Errorf("%q: %v", row[0], err)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%q has %d rows", attacks, found)
 	}
 }
 
