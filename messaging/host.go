@@ -31,7 +31,8 @@ type HostOptions struct {
 	// LogLevel is the lowest level of the drivers' records; a change reaches them within
 	// seconds. Default: what Logger takes.
 	LogLevel slog.Leveler
-	// OnEvent is told of each change of a driver's phase. It must not block.
+	// OnEvent is told of each change of a driver's phase. It must not block, and may be called
+	// from several goroutines.
 	OnEvent func(DriverEvent)
 
 	// Supervision tunes when processes are given up and started again.

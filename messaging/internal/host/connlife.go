@@ -86,7 +86,7 @@ func (c *Conn) report(st driver.State) {
 
 // tellState passes a state on. c.reporting is held.
 func (c *Conn) tellState(st driver.State) {
-	if last := c.state.Load(); last != nil && st.Phase == driver.Ready && *last == st {
+	if last := c.state.Load(); last != nil && last.Phase == driver.Ready && st.Phase == driver.Ready && last.Host == st.Host {
 		return // a move from one process to another is no change to the application
 	}
 	c.state.Store(&st)

@@ -70,20 +70,30 @@ func (c *Conn) move(life *connLife, r *moveRequest) *connLife {
 		r.ready <- moveReady{}
 		return life
 	}
-	next, err := c.prepare(r.ctx, life, r.to)
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer context.AfterFunc(c.ctx, cancel)()
+	defer cancel()
+	next, err := c.prepare(ctx, life, r.to)
 	if err != nil {
+		if c.isClosed() {
+			err = nil // then there is nothing to move
+		}
 		r.ready <- moveReady{err: err}
 		return life
 	}
 	m := &move{decided: make(chan bool, 1), settled: make(chan struct{})}
 	defer close(m.settled)
 	r.ready <- moveReady{move: m}
-	if leave := <-m.decided; !leave {
-		next.discard()
-		return life
+	select {
+	case leave := <-m.decided:
+		if leave {
+			c.settleIn(life, next)
+			return next.life
+		}
+	case <-c.ctx.Done(): // Close does not wait for the other connections
 	}
-	c.settleIn(life, next)
-	return next.life
+	next.discard()
+	return life
 }
 
 // prepare opens the connection and listens in another process.
