@@ -25,7 +25,11 @@ func BenchmarkBroker(b *testing.B) {
 	b.Run("publish library", func(b *testing.B) { benchmarkPublishLibrary(newBench(b, broker), b) })
 	b.Run("publish and consume", func(b *testing.B) { benchmarkThrough(newBench(b, broker), b) })
 	b.Run("publish and consume library", func(b *testing.B) { benchmarkThroughLibrary(newBench(b, broker), b) })
-	b.Run("round trip", func(b *testing.B) { benchmarkRoundTrip(newBench(b, broker), b) })
+	for _, prove := range []string{"false", "true"} {
+		b.Run("round trip, confirm acks "+prove, func(b *testing.B) {
+			benchmarkRoundTrip(newBench(b, broker), b, map[string]string{optConfirmAcks: prove})
+		})
+	}
 }
 
 // benchmarkPublish sends to a queue that nobody reads, with a window of unconfirmed messages.
@@ -162,8 +166,8 @@ func benchmarkThroughLibrary(bn *bench, b *testing.B) {
 }
 
 // benchmarkRoundTrip is one message at a time: send, confirm, poll.
-func benchmarkRoundTrip(bn *bench, b *testing.B) {
-	c := bn.open(nil)
+func benchmarkRoundTrip(bn *bench, b *testing.B, options map[string]string) {
+	c := bn.open(options)
 	l := bn.listen(c, server(driver.SettleOnPoll))
 	m := []*driver.Message{cast(1)}
 	bn.send(c, m...)

@@ -17,8 +17,15 @@ import (
 // stopped and started by it. Queues are durable there, so that a stopped broker keeps them.
 func TestConformance(t *testing.T) {
 	broker := peertest.RunRabbitMQ(t, nil)
+	for _, confirm := range []string{"false", "true"} {
+		options := map[string]string{"amqp_durable_queues": "true", optConfirmAcks: confirm}
+		t.Run("confirm acks "+confirm, func(t *testing.T) { testConformance(t, broker, options) })
+	}
+}
+
+func testConformance(t *testing.T, broker *peertest.RabbitMQ, options map[string]string) {
 	b := newBench(t, broker)
-	cfg := b.config(map[string]string{"amqp_durable_queues": "true"})
+	cfg := b.config(options)
 	drivertest.Run(t, drivertest.Harness{
 		Info:    newDriver().Describe,
 		Timeout: 2 * patience,

@@ -37,6 +37,13 @@ type consumer struct {
 	readers  []*reader // of the current consumers; the run loop's
 	nextTag  int       // the run loop's
 
+	prover *prover // nil when Poll returns without a proof
+
+	// rpcMu is held over each method that has an answer: the AMQP library gives an answer to whoever
+	// waits for one. Before ackMu.
+	rpcMu sync.Mutex
+	qos   int // the prefetch that was set last; guarded by rpcMu
+
 	ackMu sync.Mutex // held over marking and writing: the order of both must be the same
 	acks  ackTracker // guarded by ackMu
 }
@@ -46,10 +53,22 @@ func newConsumer(l *listener, s *session, generation uint64) (*consumer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &consumer{
+	c := &consumer{
 		l: l, session: s, ch: ch, generation: generation,
 		broken: make(chan struct{}, 1), acks: newAckTracker(),
-	}, nil
+	}
+	if l.set.confirmAcks && l.src.Settle == driver.SettleOnPoll {
+		c.prover = newProver()
+		go c.prover.run(c)
+	}
+	return c, nil
+}
+
+// rpc calls a method of the channel that has an answer.
+func (c *consumer) rpc(call func() error) error {
+	c.rpcMu.Lock()
+	defer c.rpcMu.Unlock()
+	return call()
 }
 
 // reader is the goroutine of one queue's consumer.
@@ -62,7 +81,11 @@ type reader struct {
 // consume starts the consumers with a prefetch, or starts them again with a larger one: a
 // consumer keeps the prefetch that it began with.
 func (c *consumer) consume(prefetch int, queues []string) error {
-	if err := c.ch.Qos(prefetch, 0, false); err != nil {
+	err := c.rpc(func() error {
+		c.qos = prefetch
+		return c.ch.Qos(prefetch, 0, false)
+	})
+	if err != nil {
 		return err
 	}
 	old := c.readers
@@ -77,7 +100,11 @@ func (c *consumer) consume(prefetch int, queues []string) error {
 	for _, queue := range queues {
 		c.nextTag++
 		r := &reader{tag: strconv.Itoa(c.nextTag), ended: make(chan struct{})}
-		deliveries, err := c.ch.Consume(queue, r.tag, false, false, false, false, nil)
+		var deliveries <-chan amqp.Delivery
+		err := c.rpc(func() (err error) {
+			deliveries, err = c.ch.Consume(queue, r.tag, false, false, false, false, nil)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -96,7 +123,7 @@ func (c *consumer) consume(prefetch int, queues []string) error {
 func (c *consumer) cancel(readers []*reader) error {
 	for _, r := range readers {
 		r.cancelled.Store(true)
-		if err := c.ch.Cancel(r.tag, false); err != nil {
+		if err := c.rpc(func() error { return c.ch.Cancel(r.tag, false) }); err != nil {
 			return err
 		}
 		<-r.ended
@@ -206,7 +233,10 @@ func (c *consumer) reject(tags []uint64, requeue bool) error {
 
 // close ends the channel: what is not settled goes back to the broker.
 func (c *consumer) close() {
-	_ = c.ch.Close() // fails only when it is closed
+	_ = c.rpc(c.ch.Close) // fails only when it is closed
+	if c.prover != nil {
+		c.prover.stop()
+	}
 	for _, r := range c.readers {
 		<-r.ended
 	}

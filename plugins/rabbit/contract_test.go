@@ -23,6 +23,13 @@ import (
 // a virtual host of its own.
 func TestContract(t *testing.T) {
 	broker := peertest.RunSharedRabbitMQ(t)
+	for _, confirm := range []string{"false", "true"} {
+		options := map[string]string{optConfirmAcks: confirm}
+		t.Run("confirm acks "+confirm, func(t *testing.T) { testContract(t, broker, options) })
+	}
+}
+
+func testContract(t *testing.T, broker *peertest.RabbitMQ, options map[string]string) {
 	for _, tt := range []struct {
 		name string
 		run  func(*bench)
@@ -62,7 +69,11 @@ func TestContract(t *testing.T) {
 		{"properties on the wire", testProperties},
 		{"ping", testPing},
 	} {
-		t.Run(tt.name, func(t *testing.T) { tt.run(newBench(t, broker)) })
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, broker)
+			b.options = options
+			tt.run(b)
+		})
 	}
 }
 

@@ -21,6 +21,7 @@ type corkConn struct {
 	mu    sync.Mutex
 	buf   []byte // held back; guarded by mu
 	corks int    // guarded by mu
+	loose int    // of corks, those that end with the next write; guarded by mu
 	err   error  // of the first write that failed; guarded by mu
 }
 
@@ -33,6 +34,7 @@ func (c *corkConn) Write(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
+	c.corks, c.loose = c.corks-c.loose, 0
 	if c.corks == 0 && len(c.buf) == 0 {
 		n, err := c.Conn.Write(p)
 		c.err = err
@@ -53,13 +55,21 @@ func (c *corkConn) cork() {
 	c.mu.Unlock()
 }
 
+// uncorkWithNext is uncork for who is about to write once more and to wait for the answer: what was
+// held back goes together with that, or with whatever else is written before it.
+func (c *corkConn) uncorkWithNext() {
+	c.mu.Lock()
+	c.loose++
+	c.mu.Unlock()
+}
+
 // uncork writes what was held back. After an error the socket is closed, which ends the
 // connection as any other loss does.
 func (c *corkConn) uncork() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.corks--
-	if c.corks > 0 || len(c.buf) == 0 {
+	if c.corks > c.loose || len(c.buf) == 0 {
 		return c.err
 	}
 	return c.flush()

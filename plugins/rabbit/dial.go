@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/plugin/driver"
 )
 
@@ -53,17 +55,63 @@ func dial(ctx context.Context, s *settings, h driver.Host) (*session, *driver.Er
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	socket := newCorkConn(c)
+	secure, failure := s.secure(ctx, c, h)
+	if failure != nil {
+		_ = c.Close() // the failure says more
+		return nil, failure
+	}
+	socket := newCorkConn(secure)
 	conn, err := amqp.Open(socket, amqpConfig(s, h))
 	if err != nil {
 		_ = c.Close() // the library may have done so
-		return nil, connectError(addr, h, s.vhost, err)
+		return nil, s.openError(ctx, addr, h, err)
 	}
 	return &session{
 		conn: conn, socket: socket, host: addr, done: make(chan struct{}),
 		closes: conn.NotifyClose(make(chan *amqp.Error, 1)),
 		blocks: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
 	}, nil
+}
+
+// secure is the TLS handshake, where TLS is asked for. The files of certificates are read each
+// time: those that were renewed are used from then on.
+func (s *settings) secure(ctx context.Context, c net.Conn, h driver.Host) (net.Conn, *driver.Error) {
+	if s.tls == nil {
+		return c, nil
+	}
+	cfg, err := s.tls.Config(h.Name)
+	if err != nil {
+		// Of a driver that was opened with these files: it is no mistake of the options now.
+		e := *driver.AsError(err)
+		e.Reason = driver.ReasonTLSFailed
+		return nil, &e
+	}
+	secure := tls.Client(c, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		addr := h.Address(defaultPort)
+		if failure := s.tls.Failure(addr, err); failure != nil {
+			return nil, failure
+		}
+		return nil, connectError(addr, h, s.vhost, err)
+	}
+	return secure, nil
+}
+
+// openError is why AMQP was not opened.
+func (s *settings) openError(ctx context.Context, addr string, h driver.Host, err error) *driver.Error {
+	failure := connectError(addr, h, s.vhost, err)
+	if answer, ok := errors.AsType[*amqp.Error](err); ok && answer.Server {
+		return failure
+	}
+	if s.tls == nil {
+		return failure.WithHint("check that host and port are those of a broker; if it is a port for TLS, set %s=true", tlspeer.OptEnabled)
+	}
+	// In TLS 1.3 a broker refuses a certificate when the handshake is over for this side, and its
+	// word may be lost when we write into that. One that does not write hears it.
+	if _, refused := s.tls.Probe(ctx, addr, h.Name); driver.ReasonOf(refused) == driver.ReasonTLSFailed {
+		return driver.AsError(refused)
+	}
+	return failure
 }
 
 func amqpConfig(s *settings, h driver.Host) amqp.Config {

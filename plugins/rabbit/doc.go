@@ -11,10 +11,18 @@
 //
 // # Options
 //
-// They have upstream's names and defaults; "parley-driver-rabbit describe" lists them. Only
-// what works is declared, so that an option that is accepted has its effect. Waits between
-// attempts to connect follow rabbit_retry_interval, rabbit_retry_backoff and
+// They have upstream's names and defaults, but for rabbit_confirm_acks, which upstream does not
+// have; "parley-driver-rabbit describe" lists them. Only what works is declared, so that an option
+// that is accepted has its effect. Waits between attempts to connect follow rabbit_retry_interval, rabbit_retry_backoff and
 // rabbit_interval_max, and are cut to two seconds while a message or a listener waits.
+//
+// # TLS
+//
+// With ssl=true, by upstream's options, from TLS 1.2 on. The broker must prove that it is the host of
+// the URL, to the authorities of ssl_ca_file or those of the system; that is more than upstream asks
+// for, which looks at the name only with ssl_ca_file.
+// ssl_enforce_hostname_verification=false takes any name. Nothing turns the check of the chain off.
+// The default port stays 5672. Files are read at each connection, so that renewed ones are used.
 //
 // # Topology
 //
@@ -36,9 +44,16 @@
 // are acknowledged when Poll returns them, everything else when it is done; what is not settled
 // when a channel is lost is delivered again.
 //
+// AMQP does not confirm an acknowledgement. When the connection goes right after one was written, the
+// broker may not have got it, and gives a request to a second server that the first one runs. With
+// rabbit_confirm_acks Poll asks the broker once more on the same channel, and returns a request when
+// it has answered: only the broker itself can then forget that, when it dies. A request whose proof
+// does not come is not returned; when only the answer was lost, nobody runs it.
+//
 // # Errors
 //
-// 403 at login is AUTH_REFUSED and 530 VIRTUAL_HOST_MISSING; both fail at once, and are tried
+// What certificates do is TLS_FAILED, and files that cannot be read when the driver is opened are
+// CONFIG. 403 at login is AUTH_REFUSED and 530 VIRTUAL_HOST_MISSING; both fail at once, and are tried
 // again in the background. 403 on an object is ACCESS_REFUSED, 405 and 406 are PRECONDITION and
 // name the property that differs, a returned message is NO_ROUTE, an alarm at the broker is
 // BROKER_BLOCKED, a message above the broker's limit is MESSAGE_TOO_LARGE, everything that the
@@ -51,6 +66,6 @@
 // a slow durable queue holds back the results, not the delivery, of what was sent after it.
 // Messages larger than a frame (128 KiB) are sent one at a time. The prefetch holds for each
 // queue, so that a server may be given up to three times the largest max of its Poll. A
-// heartbeat cannot be turned off. There is no TLS, compression of what is sent, stream queue or
-// queue manager yet.
+// heartbeat cannot be turned off. There is no compression of what is sent, stream queue or queue
+// manager yet.
 package main

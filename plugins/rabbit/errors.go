@@ -39,7 +39,15 @@ func connectError(host string, h driver.Host, vhost string, err error) *driver.E
 
 // isPermanent reports whether waiting does not heal the cause (SEND-4).
 func isPermanent(err *driver.Error) bool {
-	return err != nil && (err.Reason == driver.ReasonAuthRefused || err.Reason == driver.ReasonVirtualHostMissing)
+	if err == nil {
+		return false
+	}
+	switch err.Reason {
+	case driver.ReasonAuthRefused, driver.ReasonVirtualHostMissing, driver.ReasonTLSFailed:
+		return true
+	default:
+		return false
+	}
 }
 
 // lostError is why a connection that worked ended.
@@ -60,13 +68,33 @@ func brokerError(what string, err error) *driver.Error {
 	switch e.Code {
 	case amqp.AccessRefused:
 		return driver.Errorf(driver.ReasonAccessRefused, "%s: %s", what, e.Reason).
-			WithHint("give the user the permissions configure, write and read for it")
+			WithHint("give the user the permission to %s it: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ", permission(what, e.Reason))
 	case amqp.PreconditionFailed, amqp.ResourceLocked:
 		return preconditionError(what, e)
 	case amqp.ConnectionForced:
 		return driver.Errorf(driver.ReasonNotConnected, "%s: %s", what, e.Reason)
 	default:
 		return driver.Errorf(driver.ReasonInternal, "%s: the broker answered %d %s", what, e.Code, e.Reason)
+	}
+}
+
+// refused reports whether the broker does not allow an operation.
+func refused(err error) bool {
+	e, ok := errors.AsType[*amqp.Error](err)
+	return ok && e.Server && e.Code == amqp.AccessRefused
+}
+
+// permission is which of RabbitMQ's three a refused operation needs. Brokers before 3.11 do not say
+// it.
+func permission(what, reason string) string {
+	verb, _, _ := strings.Cut(what, " ")
+	switch {
+	case verb == "declare", verb == "delete":
+		return "configure"
+	case verb == "publish", verb == "bind" && strings.Contains(reason, "access to queue"):
+		return "write"
+	default: // a binding reads from its exchange
+		return "read"
 	}
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -384,4 +385,26 @@ func TestCutsUnderLoad(t *testing.T) {
 	<-sent
 	wg.Wait()
 	t.Logf("%d accepted, %d in doubt, %d received", len(accepted), doubtful, len(received))
+}
+
+// TestConsumeRefused: a broker that lets a queue be made and not read is asked again now and then,
+// not all the time, and serves when it allows it.
+func TestConsumeRefused(t *testing.T) {
+	b := newBench(t, peertest.RunSharedRabbitMQ(t))
+	const user, password = "no-reader", "x"
+	must(t, errors.Join(b.broker.AddUser(t.Context(), user, password), b.broker.Permit(t.Context(), user, b.vhost, ".*", ".*", "^openstack$|_fanout$")))
+	cfg := b.config(map[string]string{"rabbit_retry_interval": "0.2"})
+	cfg.Hosts[0].User, cfg.Hosts[0].Password = user, password
+	l, err := open(t, cfg).Listen(soon(t), server(driver.SettleOnPoll))
+	must(t, err)
+	b.send(b.open(nil), cast(1))
+	_, err = l.Poll(within(t, time.Second), 1)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+	if n := b.logs.count("cannot consume"); n < 1 || n > 6 {
+		t.Errorf("the broker was asked %d times in a second:\n%s", n, b.logs)
+	}
+	must(t, b.broker.Allow(t.Context(), user, b.vhost))
+	poll(t, l, 1, 1)
 }

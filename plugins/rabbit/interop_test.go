@@ -28,7 +28,7 @@ func TestPython(t *testing.T) {
 }
 
 func testPythonServer(b *bench, python peertest.Python) {
-	peertest.RunPythonServer(b.t, python, peertest.PythonServerOptions{URL: b.broker.URL(b.vhost), Topic: "v", Server: "s1"})
+	peertest.RunPythonServer(b.t, python, peertest.PythonServerOptions{URL: b.pythonURL(), Conf: b.pythonConf(), Topic: "v", Server: "s1"})
 	c := b.open(nil)
 	name := "reply_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	l := b.listen(c, replies(name))
@@ -57,7 +57,7 @@ func testPythonServer(b *bench, python peertest.Python) {
 }
 
 func testPythonClient(b *bench, python peertest.Python) {
-	client := peertest.RunPythonClient(b.t, python, peertest.PythonClientOptions{URL: b.broker.URL(b.vhost)})
+	client := peertest.RunPythonClient(b.t, python, peertest.PythonClientOptions{URL: b.pythonURL(), Conf: b.pythonConf()})
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
 	replied := make(chan error, 1)

@@ -77,8 +77,8 @@ func (l *link) run(ctx context.Context) {
 		}
 		l.update(s, nil, nil)
 		cause := l.watch(ctx, s)
-		close(s.done)
 		if ctx.Err() != nil {
+			close(s.done)
 			l.mu.Lock()
 			deadline := l.closeBy
 			l.mu.Unlock()
@@ -89,6 +89,7 @@ func (l *link) run(ctx context.Context) {
 		s.cut()
 		l.set.log.Warn("connection lost", "link", l.name, "host", s.host, "err", cause.Error())
 		l.update(nil, nil, cause)
+		close(s.done) // after the update: who waits for it must not be given s again
 		if !sleep(ctx, firstRetry()) {
 			return
 		}

@@ -31,6 +31,8 @@ type listener struct {
 	ended  chan struct{}
 	opened chan *driver.Error // of capacity one: the result of the first declaration
 
+	proof *proof // of what is acknowledged and not returned yet, or nil; Poll's
+
 	wake   chan struct{} // of capacity one: ready is not empty, or the state changed
 	change chan struct{} // of capacity one: for the run loop, wanted or stopped changed
 	halted chan struct{} // closed when the run loop has seen stopped
@@ -160,7 +162,8 @@ func (l *listener) serve(ctx context.Context, c *consumer) bool {
 		case wanted > c.prefetch:
 			if err := c.consume(wanted, l.top.queues); err != nil {
 				l.set.log.Warn("cannot consume", "source", l.src.Kind.String(), "host", c.session.host, "err", err.Error())
-				return false
+				// What the broker refuses now it will refuse at once again.
+				return refused(err) && !awaitDone(ctx, c.session.done, l.set.retryInterval)
 			}
 		}
 		select {
@@ -210,7 +213,11 @@ func (l *listener) drop(c *consumer) {
 func (l *listener) leave(c *consumer) {
 	_ = c.cancel(c.readers)
 	if l.top.private != "" {
-		if _, err := c.ch.QueueDelete(l.top.private, false, false, false); err != nil && !c.ch.IsClosed() {
+		err := c.rpc(func() error {
+			_, err := c.ch.QueueDelete(l.top.private, false, false, false)
+			return err
+		})
+		if err != nil && !c.ch.IsClosed() {
 			l.set.log.Warn("cannot delete the fanout queue; it will expire", "queue", l.top.private, "err", err.Error())
 		}
 	}
@@ -240,12 +247,20 @@ func (l *listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error
 	}
 	l.want(max)
 	for {
+		if l.proof != nil {
+			if !l.proof.await(ctx) {
+				return nil, ctx.Err()
+			}
+			if ds := l.proven(max); len(ds) > 0 {
+				return ds, nil
+			}
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		ds, c, over := l.take(max)
-		if len(ds) > 0 && (l.src.Settle != driver.SettleOnPoll || l.ackAll(c, ds)) {
-			return ds, nil
+		if len(ds) > 0 && l.settle(c, ds) {
+			return l.waited(ds), nil
 		}
 		if over {
 			return nil, closedError("listener")
@@ -288,29 +303,59 @@ func (l *listener) take(max int) ([]*driver.Delivery, *consumer, bool) {
 	ds := make([]*driver.Delivery, n)
 	for i := range ds {
 		ds[i] = l.ready.popFront()
-		if ds[i].TimeLeft != 0 {
-			ds[i].Waited(time.Since(l.born))
-		}
 	}
 	return ds, l.current, false
 }
 
-// ackAll acknowledges what Poll is to return. What could not be acknowledged comes again, so
-// that it must not be returned (POLL-5).
-func (l *listener) ackAll(c *consumer, ds []*driver.Delivery) bool {
-	if c == nil {
+// settle does what is to be done with what was taken before Poll returns it, and reports whether
+// Poll may do so now. What could not be acknowledged comes again, so that it must not be returned
+// (POLL-5); what is to be proven is in proof.
+func (l *listener) settle(c *consumer, ds []*driver.Delivery) bool {
+	switch {
+	case l.src.Settle != driver.SettleOnPoll:
+		return true
+	case c == nil:
+		return false
+	case c.prover != nil:
+		l.proof = c.prove(ds)
 		return false
 	}
-	tags := make([]uint64, len(ds))
-	for i, d := range ds {
-		tags[i] = d.Token & tagMask
-		d.Token = 0
-	}
-	if err := c.ack(tags); err != nil {
-		l.set.log.Debug("messages not taken: they could not be acknowledged", "count", len(ds), "err", err.Error())
+	if err := c.ack(tagsOf(ds)); err != nil {
+		l.notTaken(len(ds), err)
 		return false
 	}
 	return true
+}
+
+// proven returns up to max of what was acknowledged, once the broker has answered. Of what it
+// did not prove nothing is returned: it comes again, to somebody, unless the broker took the
+// acknowledgement and only its answer was lost.
+func (l *listener) proven(max int) []*driver.Delivery {
+	p := l.proof
+	if p.err != nil {
+		l.proof = nil
+		l.notTaken(len(p.deliveries), p.err)
+		return nil
+	}
+	ds := p.take(max)
+	if len(p.deliveries) == 0 {
+		l.proof = nil
+	}
+	return l.waited(ds)
+}
+
+func (l *listener) notTaken(n int, err error) {
+	l.set.log.Debug("messages not taken: they could not be acknowledged", "count", n, "err", err.Error())
+}
+
+// waited takes off what deliveries waited here.
+func (l *listener) waited(ds []*driver.Delivery) []*driver.Delivery {
+	for _, d := range ds {
+		if d.TimeLeft != 0 {
+			d.Waited(time.Since(l.born))
+		}
+	}
+	return ds
 }
 
 // Done implements driver.Listener.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ type bench struct {
 	broker *peertest.RabbitMQ
 	vhost  string
 	logs   *logBuffer
+	tls    *peertest.TLSFiles // how clients speak TLS, nil for plain
+	// options are those of each Conn, unless it says otherwise.
+	options map[string]string
 }
 
 func newBench(t testing.TB, broker *peertest.RabbitMQ) *bench {
@@ -42,7 +46,14 @@ func newBench(t testing.TB, broker *peertest.RabbitMQ) *bench {
 
 func (b *bench) config(options map[string]string) driver.Config {
 	b.t.Helper()
-	return config(b.t, b.broker.Addr(), b.vhost, b.logs, options)
+	all := map[string]string{}
+	maps.Copy(all, b.options)
+	maps.Copy(all, options)
+	options = all
+	if b.tls == nil {
+		return config(b.t, b.broker.Addr(), b.vhost, b.logs, options)
+	}
+	return config(b.t, b.tlsAddr(), b.vhost, b.logs, tlsOptions(b.tls, options))
 }
 
 func config(t testing.TB, addr, vhost string, logs *logBuffer, options map[string]string) driver.Config {

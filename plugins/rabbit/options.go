@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/plugin/driver"
 )
 
@@ -28,6 +29,9 @@ const (
 	optLoginMethod     = "rabbit_login_method"
 )
 
+// The options that upstream does not have.
+const optConfirmAcks = "rabbit_confirm_acks"
+
 const (
 	failoverShuffle = "shuffle"
 	loginPlain      = "PLAIN"
@@ -36,7 +40,7 @@ const (
 
 func optionSpecs() []driver.OptionSpec {
 	zero := driver.Bound(0)
-	return []driver.OptionSpec{
+	return append([]driver.OptionSpec{
 		{Name: optDurableQueues, Type: driver.OptionBool, Default: "false", Renamed: []string{"rabbit_durable_queues"},
 			Help: "declare the exchange and the queues of topics, servers and notifications durable"},
 		{Name: optAutoDelete, Type: driver.OptionBool, Default: "false",
@@ -63,7 +67,9 @@ func optionSpecs() []driver.OptionSpec {
 			Help: "send replies mandatory, so that a reply to a caller that is gone fails instead of vanishing"},
 		{Name: optLoginMethod, Type: driver.OptionString, Default: loginAMQPlain, Choices: []string{loginAMQPlain, loginPlain},
 			Help: "the SASL mechanism"},
-	}
+		{Name: optConfirmAcks, Type: driver.OptionBool, Default: "false",
+			Help: "run a request only when the broker proved that it took its acknowledgement, so that no other server runs it too; costs one round trip to the broker"},
+	}, tlspeer.Specs()...)
 }
 
 // settings is a Config, taken apart for the rest of the driver. It is never changed.
@@ -86,9 +92,11 @@ type settings struct {
 	intervalMax   time.Duration
 	shuffle       bool
 	loginMethod   string
+	tls           *tlspeer.Settings // nil without TLS
 
 	prefetch        int
 	directMandatory bool
+	confirmAcks     bool
 }
 
 func newSettings(cfg driver.Config) (*settings, error) {
@@ -97,6 +105,10 @@ func newSettings(cfg driver.Config) (*settings, error) {
 			WithHint("write rabbit:// without anything behind the name")
 	}
 	o := cfg.Options
+	tls, err := tlspeer.From(o)
+	if err != nil {
+		return nil, err
+	}
 	s := &settings{
 		hosts: withCredentials(cfg.Hosts), vhost: cfg.VirtualHost, appName: cfg.AppName,
 		log: cfg.Logger, report: cfg.Report,
@@ -104,8 +116,9 @@ func newSettings(cfg driver.Config) (*settings, error) {
 		transientTTL: o.Duration(optTransientTTL), transientQuorum: o.Bool(optTransientQuorum),
 		heartbeat: o.Duration(optHeartbeat), retryInterval: o.Duration(optRetryInterval),
 		retryBackoff: o.Duration(optRetryBackoff), intervalMax: o.Duration(optIntervalMax),
-		shuffle: o.String(optFailover) == failoverShuffle, loginMethod: o.String(optLoginMethod),
+		shuffle: o.String(optFailover) == failoverShuffle, loginMethod: o.String(optLoginMethod), tls: tls,
 		prefetch: o.Int(optPrefetch), directMandatory: o.Bool(optDirectMandatory),
+		confirmAcks: o.Bool(optConfirmAcks),
 	}
 	if s.vhost == "" {
 		s.vhost = "/"

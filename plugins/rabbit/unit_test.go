@@ -254,6 +254,22 @@ func TestBrokerError(t *testing.T) {
 	}
 }
 
+// TestPermission: a refusal says which permission is missing.
+func TestPermission(t *testing.T) {
+	for _, tt := range []struct{ what, reason, want string }{
+		{`declare queue "q"`, "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'", "configure"},
+		{`bind queue "q" to exchange "e"`, "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'", "write"},
+		{`bind queue "q" to exchange "e"`, "ACCESS_REFUSED - access to exchange 'e' in vhost '/' refused for user 'u'", "read"},
+		{`consume queue "q"`, "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'", "read"},
+		{"publish", "ACCESS_REFUSED - access to exchange 'e' in vhost '/' refused for user 'u'", "write"},
+	} {
+		e := brokerError(tt.what, &amqp.Error{Code: amqp.AccessRefused, Reason: tt.reason, Server: true})
+		if !strings.HasPrefix(e.Hint, "give the user the permission to "+tt.want+" it") {
+			t.Errorf("%s, %s: got %q", tt.what, tt.reason, e.Hint)
+		}
+	}
+}
+
 func TestSizeLimit(t *testing.T) {
 	for text, want := range map[string]int{
 		"PRECONDITION_FAILED - message size 500190 is larger than configured max size 400000":     400000,
@@ -374,6 +390,25 @@ func TestCork(t *testing.T) {
 	must(t, c.uncork())
 	if text := <-got; text != "one two three" {
 		t.Errorf("one write was %q", text)
+	}
+	go func() {
+		buf := make([]byte, 100)
+		n, _ := b.Read(buf)
+		got <- string(buf[:n])
+	}()
+	c.cork()
+	for i, s := range []string{"ack ", "ack ", "qos"} {
+		if i == 2 {
+			c.uncorkWithNext()
+		}
+		_, err := c.Write([]byte(s))
+		must(t, err)
+	}
+	if text := <-got; text != "ack ack qos" {
+		t.Errorf("one write was %q", text)
+	}
+	if c.corks != 0 || c.loose != 0 || len(c.buf) != 0 {
+		t.Errorf("left are %d corks, %d loose ones and %q", c.corks, c.loose, c.buf)
 	}
 	must(t, b.Close())
 	c.cork()
