@@ -456,7 +456,10 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 			}
 			return nil, err
 		}
-		l.attach(life, inner)
+		if !l.attach(life, inner) {
+			abandon(inner)
+			continue
+		}
 		if c.add(l, life) {
 			return l, nil
 		}
@@ -483,6 +486,17 @@ func (c *Conn) add(l *Listener, life *connLife) bool {
 	}
 	c.listeners[l] = struct{}{}
 	return true
+}
+
+// listenAgain has a listener that the driver closed listen again, unless its life is over: then
+// the next one does it.
+func (c *Conn) listenAgain(l *Listener, life *connLife) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.life != life {
+		return
+	}
+	c.loops.Go(func() { l.relisten(life, func() {}) })
 }
 
 func (c *Conn) remove(l *Listener) {

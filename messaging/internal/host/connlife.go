@@ -16,6 +16,8 @@ type connLife struct {
 	proc   *process
 	conn   *bridge.Conn
 	left   sync.Once
+	// replaced is closed when another life is in use.
+	replaced chan struct{}
 
 	mu      sync.Mutex
 	state   *driver.State // the last one reported; nil before the first; guarded by mu
@@ -32,7 +34,7 @@ func (c *Conn) openIn(ctx context.Context, p *process) (*connLife, error) {
 	}
 	c.mu.Lock()
 	c.numbers++
-	life := &connLife{number: c.numbers, proc: p, changed: make(chan struct{})}
+	life := &connLife{number: c.numbers, proc: p, changed: make(chan struct{}), replaced: make(chan struct{})}
 	c.mu.Unlock()
 	cfg.Report = func(st driver.State) { c.reportOf(life, st) }
 	p.occupants.enter()

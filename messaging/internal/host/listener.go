@@ -63,12 +63,17 @@ func (l *Listener) changedLocked() {
 }
 
 // attach puts a life's listener to use, behind those there are. It reports false when it is not
-// wanted any more.
+// wanted any more: the Listener is closed, or the life was replaced meanwhile.
 func (l *Listener) attach(life *connLife, inner driver.Listener) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopped || l.closed {
 		return false
+	}
+	select {
+	case <-life.replaced:
+		return false
+	default:
 	}
 	l.lives = append(l.lives, &listenerLife{life: life, inner: inner})
 	l.changedLocked()
@@ -124,6 +129,8 @@ func (l *Listener) relisten(life *connLife, up func()) {
 		case <-life.proc.gone:
 			cancel()
 		case <-life.conn.Broken(): // the process may live on; this life of the Conn does not
+			cancel()
+		case <-life.replaced:
 			cancel()
 		case <-stop:
 		}
@@ -231,6 +238,10 @@ func (l *Listener) eachLife(ctx context.Context, use func(*listenerLife) error) 
 			case driver.ReasonOf(err) == driver.ReasonDriverGone:
 				l.drop(ll)
 			case driver.ReasonOf(err) == driver.ReasonClosed && l.readOut(ll):
+			case driver.ReasonOf(err) == driver.ReasonClosed && !l.done():
+				// The driver closed it, and nobody on this side asked for that.
+				l.drop(ll)
+				l.conn.listenAgain(l, ll.life)
 			default:
 				return err
 			}

@@ -160,6 +160,7 @@ func (n *newcomer) discard() {
 // settleIn makes the newcomer the life in use. What the one before has is finished there.
 func (c *Conn) settleIn(before *connLife, next *newcomer) {
 	c.begin(next.life)
+	close(before.replaced)
 	c.current.Store(next.life.conn)
 	c.mu.Lock()
 	c.changedLocked()
