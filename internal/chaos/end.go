@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/parleymq/parley/internal/peertest"
@@ -80,7 +81,8 @@ func openEnd(ctx context.Context, name string, r *runner) (_ *end, err error) {
 			BreakerFailures: -1, // it is us who kill them
 		},
 	})
-	url := r.broker.URLAt(e.proxy.Addr(), "/") + "?amqp_durable_queues=true&rabbit_retry_interval=0.25&rabbit_retry_backoff=0&rabbit_interval_max=1"
+	url := r.broker.URLAt(e.proxy.Addr(), "/") + "?amqp_durable_queues=true&rabbit_retry_interval=0.25&rabbit_retry_backoff=0&rabbit_interval_max=1" +
+		"&rabbit_confirm_acks=" + strconv.FormatBool(r.opts.ConfirmAcks)
 	open := func() (*messaging.Transport, error) {
 		return messaging.Open(ctx, url, &messaging.Options{Host: e.host, Logger: e.log, AppName: "chaos-" + name})
 	}

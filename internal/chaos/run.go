@@ -53,6 +53,9 @@ type Options struct {
 	// Strict takes a call that two servers ran, because the first one's acknowledgement was lost
 	// with its connection, for a broken promise too.
 	Strict bool
+	// ConfirmAcks lets the drivers prove acknowledgements (rabbit_confirm_acks), so that there
+	// are no such calls while the broker lives.
+	ConfirmAcks bool
 	// Only are the kinds of fault to make. Default: all.
 	Only []Kind
 	// Sabotage breaks promises on purpose; see Sabotages.
@@ -239,6 +242,15 @@ func (r *runner) heal() error {
 	return nil
 }
 
+// brokerGoroutines are those of the broker that was started in the place of a killed one: one
+// waits for it and one reads its output.
+func brokerGoroutines() []goleak.Option {
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction("github.com/parleymq/parley/internal/peertest.startProcess.func1"),
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).writerDescriptor.func1"),
+	}
+}
+
 // lookForLeft notes what is there when all is closed.
 func (r *runner) lookForLeft(goroutines, files int, ignore goleak.Option) {
 	rep := r.report
@@ -254,7 +266,7 @@ func (r *runner) lookForLeft(goroutines, files int, ignore goleak.Option) {
 		rep.broken("left behind: %v", rep.Left)
 	}
 	// By what they are, not by their number: others may have ended meanwhile.
-	if err := goleak.Find(ignore); err != nil {
+	if err := goleak.Find(append(brokerGoroutines(), ignore)...); err != nil {
 		rep.GoroutinesLeft = strings.Count(err.Error(), "Goroutine ")
 		rep.broken("%d goroutines are left: %v", rep.GoroutinesLeft, err)
 	}

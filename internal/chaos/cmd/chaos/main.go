@@ -44,6 +44,7 @@ func main() {
 	flag.IntVar(&c.opts.Senders, "senders", 0, "senders of casts of each end")
 	flag.DurationVar(&c.opts.HeartbeatTimeout, "heartbeat-timeout", time.Second, "how long a driver may be silent")
 	flag.BoolVar(&c.opts.Strict, "strict", false, "a call that two servers ran after a lost acknowledgement breaks a promise too")
+	flag.BoolVar(&c.opts.ConfirmAcks, "confirm-acks", false, "the drivers prove their acknowledgements (rabbit_confirm_acks)")
 	flag.StringVar(&c.json, "json", "", "write the report to this file too")
 	flag.StringVar(&c.log, "log", "", "write the log of hosts, drivers and faults to this file")
 	flag.StringVar(&c.only, "only", "", "kinds of fault to make, a list of beginnings of their names, such as kill,hot")
