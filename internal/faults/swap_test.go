@@ -17,8 +17,8 @@ func TestHotSwap(t *testing.T) {
 		timeout = 10 * time.Second
 	)
 	swaps := 100
-	if testing.Short() {
-		swaps = 10
+	if testing.Short() || testbed.RaceEnabled() {
+		swaps = 20 // the detector makes each take three times as long
 	}
 	broker := bed.Broker(t)
 	vhost := broker.NewVhost(t)
