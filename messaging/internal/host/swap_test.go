@@ -328,11 +328,14 @@ func TestWatchedFilesAreTaken(t *testing.T) {
 	h, ev := newShopHost(t, s, func(o *host.Options) { o.WatchFiles = true })
 	c := openFake(t, h)
 	l := listen(t, c)
+	before := only(t, h)
 	// A broken one is tried once.
 	s.put("fake_v1.0.1", "#!/bin/sh\nexit 3\n")
 	hosttest.Eventually(t, "the broken one is refused", func() bool { _, ok := ev.find("goes on"); return ok })
 	newer := s.putFake("fake_v1.1.0")
 	hosttest.Eventually(t, "the newer one runs", func() bool { return only(t, h).File == newer })
+	// What the old process was given while it was being replaced is lost with a fake's memory.
+	hosttest.Eventually(t, "the old process is gone", func() bool { return !alive(before.PID) })
 	exchange(t, c, l, "after")
 }
 
@@ -342,11 +345,14 @@ func TestReloadSignal(t *testing.T) {
 	h, _ := newShopHost(t, s, func(o *host.Options) { o.ReloadSignal = syscall.SIGUSR2 })
 	c := openFake(t, h)
 	l := listen(t, c)
+	before := only(t, h)
 	newer := s.putFake("fake_v1.1.0")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
 	hosttest.Eventually(t, "the newer one runs", func() bool { return only(t, h).File == newer })
+	// What the old process was given while it was being replaced is lost with a fake's memory.
+	hosttest.Eventually(t, "the old process is gone", func() bool { return !alive(before.PID) })
 	exchange(t, c, l, "after")
 }
 
