@@ -13,6 +13,11 @@ const (
 	// AckBeforeDispatch acknowledges a request before its handler runs, as upstream does it
 	// (oslo_messaging/_drivers/amqpdriver.py, RpcAMQPListener): it is run at most once, and
 	// lost when the server dies with it.
+	//
+	// Where nobody but its sender keeps a request (driver.CapAckOnReceipt), the driver does not
+	// acknowledge it, but the server, once it has it and before it runs any of what came with it:
+	// a driver that dies in between loses nothing, and the promise is the same. A shutdown gives
+	// back what was not acknowledged yet, which was not begun either.
 	AckBeforeDispatch AckPolicy = iota
 	// AckAfterHandler acknowledges a request when its handler has returned and its reply was
 	// taken or given up: when the server dies with it, another gets it, so that it may run more
@@ -26,10 +31,14 @@ const (
 	AckAfterHandler
 )
 
-// settle is what the policy is to a driver.
-func (p AckPolicy) settle() driver.Settle {
-	if p == AckAfterHandler {
-		return driver.SettleOnDone
+// apply is what the policy is to a driver that can do what info says.
+func (p AckPolicy) apply(src *driver.Source, info driver.Info) {
+	switch {
+	case p == AckAfterHandler:
+		src.Settle = driver.SettleOnDone
+	case info.Has(driver.CapAckOnReceipt):
+		src.Settle, src.AtMostOnce = driver.SettleOnDone, true
+	default:
+		src.Settle = driver.SettleOnPoll
 	}
-	return driver.SettleOnPoll
 }

@@ -11,8 +11,9 @@ import (
 
 // Cast runs method on a server of the target, or on all with [Fanout], and does not wait for
 // it: it returns nil once the broker has taken the request. Whether anyone receives it is
-// known only with [Mandatory]. A request that may or may not have reached the broker fails
-// with ErrInDoubt, unless the client is [Repeatable]; the other errors are those of Call.
+// known only with [Mandatory], or where there is no broker: there it is a server that has taken it.
+// A request that may or may not have reached the broker fails with ErrInDoubt, unless the client is
+// [Repeatable]; the other errors are those of Call.
 func (c *RPCClient) Cast(ctx context.Context, method string, args any) error {
 	return c.cast(ctx, declared{name: method}, args)
 }

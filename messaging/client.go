@@ -21,7 +21,8 @@ type RPCClientOptions struct {
 	// version, or of none, fail with ErrVersionCap. Default: no cap.
 	VersionCap string
 	// Mandatory makes calls and casts fail with ErrUndeliverable when no server can receive
-	// them, rather than wait in vain or vanish. Not every driver can.
+	// them, rather than wait in vain or vanish. Not every driver can. Without a broker
+	// (driver.CapDirect) nothing vanishes: others wait for a server, and then fail the same way.
 	Mandatory bool
 	// Monitor, when positive, asks servers for heartbeats while they run a call; a call
 	// fails with ErrNoReply when neither heartbeat nor answer came for that long. It makes a
@@ -30,7 +31,8 @@ type RPCClientOptions struct {
 	// Retry is how many times a request that certainly was not sent is tried again while the
 	// driver or the broker is not to be had: nil or negative is as long as there is time, zero
 	// is never. The waits are 1, 3, 5 … 31 seconds, as upstream's; the deadline ends them all.
-	// It is upstream's retry, and means the same for calls and casts.
+	// It is upstream's retry, and means the same for calls and casts. With a number, a request that
+	// no server listens for fails at once where there is no broker that would keep it.
 	Retry *int
 	// Repeatable says that the methods may run more than once for one request: a request in
 	// doubt is then sent again, with the same ids, as long as there is time and Retry allows.

@@ -43,7 +43,8 @@ var (
 	// ErrExpired: a message was not sent in its time, and will not be. It is also
 	// context.DeadlineExceeded.
 	ErrExpired error = sentinel{CodeExpired, "not sent in time"}
-	// ErrUndeliverable: a mandatory message that nobody can receive.
+	// ErrUndeliverable: a mandatory message that nobody can receive; without a broker
+	// (driver.CapDirect) also one that nobody listened for in its time. The method did not run.
 	ErrUndeliverable error = sentinel{CodeUndeliverable, "nobody can receive the message"}
 	// ErrVersionCap: the request's version is above the client's cap. Nothing was sent.
 	ErrVersionCap error = sentinel{CodeVersionCap, "version is above the cap"}

@@ -44,6 +44,9 @@ func OpenDriver(ctx context.Context, d driver.Driver, cfg driver.Config, opts *O
 	o := opts.withDefaults()
 	states := newStates(o.OnState)
 	cfg.AppName, cfg.Logger, cfg.Report = o.AppName, o.Logger, states.report
+	if cfg.Instance == "" {
+		cfg.Instance = newID()
+	}
 	op := operation{verb: "open " + cfg.Driver}
 	info := d.Describe()
 	var err error

@@ -158,6 +158,12 @@ func (c *RPCClient) timeout() time.Duration {
 	return c.t.opts.ReplyTimeout
 }
 
+// endsWith reports whether an error may come of the end of the sender's ctx alone: the driver was
+// waiting, for its broker or, without one, for somebody who listens (driver.CapDirect).
+func endsWith(d *driver.Error) bool {
+	return d.Retryable || d.Reason == driver.ReasonCancelled || d.Reason == driver.ReasonNoRoute
+}
+
 // sendError turns the error of sending into the application's, whose ctx is.
 func (c *RPCClient) sendError(ctx context.Context, op operation, err error) error {
 	if err == nil {
@@ -167,7 +173,7 @@ func (c *RPCClient) sendError(ctx context.Context, op operation, err error) erro
 	switch {
 	case d.InDoubt:
 		return op.wrap(err)
-	case errors.Is(ctx.Err(), context.Canceled) && (d.Retryable || d.Reason == driver.ReasonCancelled):
+	case errors.Is(ctx.Err(), context.Canceled) && endsWith(d):
 		return ctx.Err()
 	case d.Reason == driver.ReasonExpired, d.Reason == driver.ReasonCancelled:
 		return op.errorf(CodeExpired, err, "the request was not sent in its time")

@@ -120,15 +120,15 @@ func (s *RPCServer) Serve(ctx context.Context) error {
 		s.watch(polling, stopPolling)
 	}()
 	defer func() { stopPolling(); <-watched }()
-	l, err := s.t.conn.Listen(polling, driver.Source{
-		Kind: driver.SourceServer, Settle: s.opts.Ack.settle(), Target: s.t.source(s.target),
-	})
+	src := driver.Source{Kind: driver.SourceServer, Target: s.t.source(s.target)}
+	s.opts.Ack.apply(&src, s.t.Info())
+	l, err := s.t.conn.Listen(polling, src)
 	if err != nil {
 		return s.whyStopped(ctx, op, err)
 	}
 	s.t.warnUnscoped(ctx, s.target)
 	close(s.ready)
-	err = newServing(ctx, s, l).run(polling)
+	err = newServing(ctx, s, l, src).run(polling)
 	return s.whyStopped(ctx, op, err)
 }
 

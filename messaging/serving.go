@@ -26,6 +26,7 @@ type serving struct {
 	clocks   *senderClocks // used by the goroutine that polls
 	order    ordering
 	settling *settling
+	receipts *receipts // nil when the driver or the handlers acknowledge
 
 	draining chan struct{} // closed when no more requests are taken
 	closed   atomic.Bool   // the listener is closed
@@ -42,7 +43,7 @@ type serving struct {
 	resending, unfinished atomic.Int64   // replies being sent again; handlers that run
 }
 
-func newServing(ctx context.Context, s *RPCServer, l driver.Listener) *serving {
+func newServing(ctx context.Context, s *RPCServer, l driver.Listener, src driver.Source) *serving {
 	sv := &serving{
 		s: s, listener: l, jobs: make(chan *job), draining: make(chan struct{}),
 		seen:     newDedupe(s.opts.DedupeSize, s.opts.DedupeAge),
@@ -51,6 +52,9 @@ func newServing(ctx context.Context, s *RPCServer, l driver.Listener) *serving {
 		settling: newSettling(l, s.opts.Logger, s.opts.Ack),
 	}
 	sv.receiver, _ = l.(driver.Receiver)
+	if src.AtMostOnce {
+		sv.receipts = &receipts{sv: sv}
+	}
 	sv.slots.init(s.opts.Concurrency)
 	detached := context.WithoutCancel(ctx)
 	sv.work, sv.stopWork = context.WithCancelCause(detached)
@@ -104,20 +108,28 @@ func (sv *serving) poll(polling context.Context) error {
 // startBatch starts the requests that are to be run; the slots of the others are free again.
 func (sv *serving) startBatch(batch []*driver.Delivery) {
 	sv.s.counters.received.Add(uint64(len(batch)))
-	sv.settling.begin(batch)
 	now := time.Now()
+	if sv.receipts != nil {
+		sv.receipts.startBatch(batch, now)
+		return
+	}
+	sv.settling.begin(batch)
 	for _, d := range batch {
-		j := sv.admit(d, now)
-		if j == nil {
-			sv.freeSlot()
-			continue
-		}
-		sv.s.counters.running.Add(1)
-		if j.again || sv.order.enter(j) {
-			sv.start(j)
-		} else {
-			j.startHeartbeats() // or the caller would take us for dead
-		}
+		sv.begin(sv.admit(d, now))
+	}
+}
+
+// begin starts a job, or lets it wait for its turn. There is none for a request that was dropped.
+func (sv *serving) begin(j *job) {
+	if j == nil {
+		sv.freeSlot()
+		return
+	}
+	sv.s.counters.running.Add(1)
+	if j.again || sv.order.enter(j) {
+		sv.start(j)
+	} else {
+		j.startHeartbeats() // or the caller would take us for dead
 	}
 }
 
@@ -148,9 +160,12 @@ func (sv *serving) takeRest(polling context.Context) {
 	}
 	for {
 		batch, err := sv.listener.Poll(ctx, sv.s.opts.Concurrency)
-		if sv.s.opts.Ack == AckAfterHandler {
+		switch {
+		case sv.s.opts.Ack == AckAfterHandler:
 			sv.giveBackBatch(batch)
-		} else {
+		case sv.receipts != nil:
+			sv.receipts.giveBackBatch(batch)
+		default:
 			sv.startBatch(batch)
 		}
 		if err != nil {

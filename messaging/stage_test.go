@@ -26,6 +26,8 @@ type stage struct {
 	// receives gives the listener the ability Receiver; released is what came back of it.
 	receives bool
 	released atomic.Int64
+	// can is what the driver can do beside the broker in memory.
+	can []driver.Capability
 
 	// onReply is asked before a reply or heartbeat is taken; nil takes all. Set it before use.
 	onReply func(*driver.Message) error
@@ -36,6 +38,7 @@ type stage struct {
 	closed   bool
 	sent     []driver.Message
 	outcomes []string // "token result"
+	dones    []string // the outcomes of each Done
 }
 
 // newStage returns a server that serves; it is shut down at the end of the test.
@@ -56,6 +59,7 @@ func (s *stage) serve(t testing.TB, transport *Options, opts *RPCServerOptions, 
 	t.Helper()
 	s.rig = newRig(t, transport, func(f *faults) {
 		f.onSend = s.send
+		f.info.Capabilities = append(f.info.Capabilities, s.can...)
 		f.wrap = func(src driver.Source, l driver.Listener) driver.Listener {
 			if src.Kind != driver.SourceServer {
 				return l
@@ -150,6 +154,8 @@ func (s *stage) Stop(context.Context) error {
 func (s *stage) Done(_ context.Context, outcomes []driver.Outcome) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := len(s.outcomes)
+	defer func() { s.dones = append(s.dones, strings.Join(s.outcomes[before:], ", ")) }()
 	for _, o := range outcomes {
 		s.outcomes = append(s.outcomes, fmt.Sprintf("%d %s", o.Token, o.Result))
 	}

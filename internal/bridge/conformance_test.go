@@ -31,6 +31,13 @@ func TestConformance(t *testing.T) {
 	drivertest.Run(t, harness(p, d))
 }
 
+// TestDirectConformance is the same with a driver that has no broker.
+func TestDirectConformance(t *testing.T) {
+	d := memory.NewDirect()
+	p := newPair(t, d, bridge.Limits{})
+	drivertest.Run(t, harness(p, d))
+}
+
 // TestConformanceWithoutSendAsync hides SendAsync and Stop, so that the bridge has to make
 // them of Send and Close.
 func TestConformanceWithoutSendAsync(t *testing.T) {

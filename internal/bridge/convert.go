@@ -96,7 +96,7 @@ func sourceToProto(s driver.Source) *pb.Source {
 	p := &pb.Source{
 		Kind: uint32(s.Kind), Settle: uint32(s.Settle),
 		Exchange: s.Target.Exchange, Topic: s.Target.Topic, Server: s.Target.Server,
-		ReplyName: s.ReplyName, Pool: s.Pool, Scoped: s.Target.Scoped,
+		ReplyName: s.ReplyName, Pool: s.Pool, Scoped: s.Target.Scoped, AtMostOnce: s.AtMostOnce,
 	}
 	for _, n := range s.Notifications {
 		p.Notifications = append(p.Notifications, &pb.NotificationTopic{Exchange: n.Exchange, Topic: n.Topic, Priority: n.Priority})
@@ -111,7 +111,7 @@ func sourceFromProto(p *pb.Source) driver.Source {
 		Target: driver.Target{
 			Exchange: p.GetExchange(), Topic: p.GetTopic(), Server: p.GetServer(), Scoped: p.GetScoped(),
 		},
-		ReplyName: p.GetReplyName(), Pool: p.GetPool(),
+		ReplyName: p.GetReplyName(), Pool: p.GetPool(), AtMostOnce: p.GetAtMostOnce(),
 	}
 	for _, n := range p.GetNotifications() {
 		s.Notifications = append(s.Notifications, driver.NotificationTopic{Exchange: n.GetExchange(), Topic: n.GetTopic(), Priority: n.GetPriority()})
@@ -156,7 +156,7 @@ func infoFromProto(p *pb.DriverInfo) driver.Info {
 func openToProto(conn, epoch uint64, cfg driver.Config) *pb.OpenRequest {
 	p := &pb.OpenRequest{
 		Conn: conn, Epoch: epoch, Driver: cfg.Driver, Variant: cfg.Variant,
-		Options: cfg.Options, AppName: cfg.AppName,
+		Options: cfg.Options, AppName: cfg.AppName, Instance: cfg.Instance,
 	}
 	if cfg.HasVirtualHost {
 		p.VirtualHost = &cfg.VirtualHost
@@ -179,7 +179,7 @@ func openFromProto(p *pb.OpenRequest) driver.Config {
 	cfg := driver.Config{
 		Driver: p.GetDriver(), Variant: p.GetVariant(),
 		VirtualHost: p.GetVirtualHost(), HasVirtualHost: p.VirtualHost != nil,
-		Options: p.GetOptions(), AppName: p.GetAppName(),
+		Options: p.GetOptions(), AppName: p.GetAppName(), Instance: p.GetInstance(),
 	}
 	for _, b := range p.GetHosts() {
 		cfg.Hosts = append(cfg.Hosts, driver.Host{

@@ -28,7 +28,9 @@ type Listener struct {
 	epoch  uint64
 	// giveBack: what was not returned when Stop is called goes back to the broker.
 	giveBack bool
-	limits   Limits
+	// atMostOnce: of what is given back, only the application can say whether it was run.
+	atMostOnce bool
+	limits     Limits
 	// partials are deliveries that come in chunks; used by readLoop alone.
 	partials partials
 	// born is what TimeLeft counts from while a delivery is buffered, see park.
@@ -115,7 +117,7 @@ func dialListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, e
 		partials: partials{limit: c.peer.limits.MaxMessageBytes},
 		giveBack: src.Settle == driver.SettleOnDone && c.peer.info.Has(driver.CapRequeue),
 		wake:     make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
-		stopped: make(chan struct{}),
+		stopped: make(chan struct{}), atMostOnce: src.AtMostOnce,
 	}, nil
 }
 
@@ -317,15 +319,23 @@ func (l *Listener) Stop(ctx context.Context) error {
 }
 
 // giveBackLocked returns what is buffered to the broker, where others may want it while this
-// listener is drained.
+// listener is drained. What was delivered before, and is to be run once, is left to Poll: its owner
+// may have run it.
 func (l *Listener) giveBackLocked() {
 	if !l.giveBack || !l.stopping || l.receiver != nil {
 		return
 	}
+	var kept []*driver.Delivery
+	l.bufferedBytes = 0
 	for _, d := range l.buffered {
+		if l.atMostOnce && d.Redelivered {
+			kept = append(kept, d)
+			l.bufferedBytes += d.Size()
+			continue
+		}
 		l.addOutcomeLocked(driver.Outcome{Token: d.Token, Result: driver.Requeued})
 	}
-	l.buffered, l.bufferedBytes = nil, 0
+	l.buffered = kept
 	if len(l.outcomes) > 0 {
 		notify(l.wake)
 	}

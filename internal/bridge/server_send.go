@@ -79,11 +79,17 @@ type sendFeed struct {
 // sentFrame is the messages of one frame on their way through the driver.
 type sentFrame struct {
 	first     uint64
-	count     int
-	left      int // without a result; guarded by sendFeed.mu
-	cancelled int // nobody waits for them; guarded by sendFeed.mu
+	messages  []sentMessage // guarded by sendFeed.mu
+	left      int           // without a result; guarded by sendFeed.mu
+	cancelled int           // of those, how many nobody waits for; guarded by sendFeed.mu
 	cancel    context.CancelFunc
 }
+
+// sentMessage is what is known of one message.
+type sentMessage struct{ reported, cancelled bool }
+
+// over reports whether nobody waits for anything of the frame. sendFeed.mu is held.
+func (f *sentFrame) over() bool { return f.cancelled == f.left }
 
 // read takes frames until the stream ends.
 func (f *sendFeed) read(frame *pb.SendHostFrame) error {
@@ -128,7 +134,7 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 		batch[i] = &messages[i]
 	}
 	ctx, cancel := context.WithCancel(f.ctx)
-	sent := &sentFrame{first: frame.GetFirst(), count: len(in), left: len(in), cancel: cancel}
+	sent := &sentFrame{first: frame.GetFirst(), messages: make([]sentMessage, len(in)), left: len(in), cancel: cancel}
 	f.mu.Lock()
 	f.inFlight += len(in)
 	over := f.inFlight > f.limit
@@ -145,9 +151,8 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 
 // dispatch calls the driver. A panic fails the messages that have no result yet.
 func (f *sendFeed) dispatch(ctx context.Context, sent *sentFrame, batch []*driver.Message) {
-	results := make([]bool, len(batch)) // guarded by mu: a driver may report twice by mistake
 	done := func(i int, err error) {
-		f.result(sent, results, i, err, i < len(batch) && i >= 0 && unawaited(batch[i].Kind))
+		f.result(sent, i, err, i < len(batch) && i >= 0 && unawaited(batch[i].Kind))
 	}
 	defer func() {
 		var err error
@@ -172,20 +177,23 @@ func unawaited(k driver.Kind) bool {
 	return k == driver.Call || k == driver.Reply || k == driver.Heartbeat
 }
 
-// result queues what became of a message.
-func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error, canWait bool) {
+// result queues what became of a message. A driver may report twice by mistake.
+func (f *sendFeed) result(sent *sentFrame, i int, err error, canWait bool) {
 	f.mu.Lock()
-	if i < 0 || i >= len(results) || results[i] {
+	if i < 0 || i >= len(sent.messages) || sent.messages[i].reported {
 		f.mu.Unlock()
 		f.server.logger.Error("driver reported a message twice or out of range (ASYNC-1)", "index", i)
 		return
 	}
-	results[i] = true
+	sent.messages[i].reported = true
 	f.inFlight--
+	if sent.messages[i].cancelled {
+		sent.cancelled--
+	}
 	if sent.left--; sent.left == 0 {
 		delete(f.frames, sent.first)
 	}
-	last := sent.left == 0
+	over := sent.over()
 	canWait = canWait && err == nil && f.late.wait(maxLateResults, f.wake)
 	number := sent.first + uint64(i)
 	if err == nil {
@@ -194,7 +202,7 @@ func (f *sendFeed) result(sent *sentFrame, results []bool, i int, err error, can
 		f.failed = append(f.failed, &pb.SendFailure{Number: number, Error: StatusToProto(err)})
 	}
 	f.mu.Unlock()
-	if last {
+	if over {
 		sent.cancel()
 	}
 	if !canWait {
@@ -215,15 +223,20 @@ func (f *sendFeed) acceptLocked(number uint64) {
 }
 
 // cancelMessage withdraws a message. The driver is told by the ctx of its frame, once nobody
-// waits for any message of that frame; a frame of many is bounded by their times left.
+// waits for any message of that frame that has no result yet; a frame of many is bounded by their
+// times left.
 func (f *sendFeed) cancelMessage(number uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, sent := range f.frames {
-		if number < sent.first || number >= sent.first+uint64(sent.count) {
+		if number < sent.first || number-sent.first >= uint64(len(sent.messages)) {
 			continue
 		}
-		if sent.cancelled++; sent.cancelled >= sent.count {
+		if m := &sent.messages[number-sent.first]; !m.reported && !m.cancelled {
+			m.cancelled = true
+			sent.cancelled++
+		}
+		if sent.over() {
 			sent.cancel()
 		}
 		return

@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -15,6 +16,7 @@ type conn struct {
 	queueLimit   int
 	messageLimit int
 	replyTTL     time.Duration
+	direct       bool // see NewDirect
 
 	closed chan struct{} // closed by Close when the sends in flight had their time
 
@@ -44,7 +46,13 @@ func newConn(v *vhost, options driver.Options) *conn {
 // Send implements driver.Conn.
 func (c *conn) Send(ctx context.Context, batch []*driver.Message) error {
 	errs := make([]error, len(batch))
-	c.SendAsync(ctx, batch, func(i int, err error) { errs[i] = err })
+	var open sync.WaitGroup
+	open.Add(len(batch))
+	c.SendAsync(ctx, batch, func(i int, err error) {
+		errs[i] = err
+		open.Done()
+	})
+	open.Wait()
 	return batchError(errs)
 }
 
@@ -67,6 +75,10 @@ func batchError(errs []error) error {
 func (c *conn) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
 	c.enter()
 	defer c.leave()
+	if c.direct {
+		c.sendDirect(ctx, batch, done)
+		return
+	}
 	for i, m := range batch {
 		done(i, c.sendOne(ctx, m))
 	}
@@ -103,8 +115,17 @@ func (c *conn) sendOne(ctx context.Context, m *driver.Message) error {
 			return expired(m)
 		}
 		queues := c.vhost.route(m, now)
+		if c.direct {
+			queues = attended(queues)
+		}
 		if len(queues) == 0 {
-			return c.unroutable(m)
+			if !c.waits(m) {
+				return c.unroutable(m)
+			}
+			if err := c.waitForListener(ctx, e); err != nil {
+				return err
+			}
+			continue
 		}
 		full := c.firstFull(queues, now)
 		if full == nil {
@@ -148,7 +169,7 @@ func (c *conn) alive(what string) error {
 }
 
 func (c *conn) unroutable(m *driver.Message) error {
-	if !m.Mandatory {
+	if !m.Mandatory && (!c.direct || !m.FailFast || m.Target.Fanout) {
 		return nil
 	}
 	return driver.Errorf(driver.ReasonNoRoute, "send %s: nobody has listened there", describe(m))
@@ -218,6 +239,7 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 	c.vhost.sweep(time.Now())
 	c.vhost.bind(src, l, c.replyTTL)
 	c.listeners[l] = struct{}{}
+	c.vhost.madeRoom() // for what waits for a listener
 	return l, nil
 }
 

@@ -13,6 +13,7 @@
 //	queue.go     one queue: order, expiry, who is given the next message
 //	listener.go  polling, settling, handing back
 //	entry.go     a message while it is in a queue
+//	direct.go    the same as if there were no queues, for tests
 //
 // # The one idea
 //

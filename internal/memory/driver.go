@@ -20,6 +20,8 @@ const (
 // Driver is a broker in memory. Conns of one Driver that name the same virtual host meet;
 // two Drivers know nothing of each other.
 type Driver struct {
+	direct bool // see NewDirect
+
 	mu     sync.Mutex
 	vhosts map[string]*vhost // guarded by mu; kept as long as the Driver
 }
@@ -31,7 +33,7 @@ func New() *Driver {
 
 // Describe implements driver.Driver.
 func (d *Driver) Describe() driver.Info {
-	return driver.Info{
+	info := driver.Info{
 		Name:    "fake",
 		Version: version.Number,
 		Summary: "messages in the memory of one driver process, for tests",
@@ -53,6 +55,10 @@ func (d *Driver) Describe() driver.Info {
 			Help: "largest message taken, in bytes; 0 for no limit",
 		}},
 	}
+	if d.direct {
+		info.Capabilities = append(info.Capabilities, driver.CapDirect, driver.CapAckOnReceipt)
+	}
+	return info
 }
 
 // Open implements driver.Driver. There is nothing to connect to: the Conn is ready at once.
@@ -67,6 +73,7 @@ func (d *Driver) Open(ctx context.Context, cfg driver.Config) (driver.Conn, erro
 		return nil, err
 	}
 	c := newConn(d.vhost(cfg.VirtualHost), options)
+	c.direct = d.direct
 	if cfg.Report != nil {
 		cfg.Report(driver.State{Phase: driver.Ready})
 	}

@@ -211,6 +211,9 @@ func (l *listener) close() {
 	}
 	l.stop()
 	l.closed = true
+	if l.src.AtMostOnce {
+		clear(l.held) // it may have been run, and there is nobody who would know it (RECEIPT-2)
+	}
 	back := l.takeBack()
 	now := time.Now()
 	for _, q := range l.queues {

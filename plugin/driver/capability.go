@@ -35,6 +35,41 @@ const (
 	CapHeaders Capability = "headers"
 	// CapShared: applications in different processes meet. A driver without it is for tests.
 	CapShared Capability = "shared"
+	// CapAckOnReceipt: nobody but its sender keeps a message until it is done. A request that such
+	// a driver had answered for, and not handed to the core when it died, would be lost. For a
+	// server that acknowledges before it dispatches, the core therefore listens with SettleOnDone
+	// and Source.AtMostOnce, and says Done(Accepted) for all that came together, once, before it
+	// dispatches any of it.
+	//
+	//	RECEIPT-1  Done does not wait for a peer: the core calls it on the way to the handlers. It
+	//	           may come some milliseconds late when it is the last thing that happens.
+	//	RECEIPT-2  With Source.AtMostOnce a delivery that Poll returned may have been run from
+	//	           that moment on. When its Listener, driver or application ends before Done, it
+	//	           is given again to a Listener of the same Config.Instance, or to nobody: the
+	//	           core there knows it by its UniqueID. That holds for each copy that is given
+	//	           again for this cause, also before Poll returned it. Anything else goes back as
+	//	           always (CLOSE-4), and so does what the core says Done(Requeued) for: it has
+	//	           not run that.
+	CapAckOnReceipt Capability = "ack_on_receipt"
+	// CapDirect: nothing stands between a sender and its receivers that would keep a message
+	// nobody listens for. "The broker took it" then means that the process of a receiver did.
+	//
+	//	DIRECT-1  A Call, Cast or Notification without Mandatory that nobody listens for waits for
+	//	          a listener, until its TimeLeft or ctx ends. It then fails with ReasonNoRoute, or
+	//	          with ReasonExpired when it was its TimeLeft, not in doubt, and is never
+	//	          delivered. A driver that stores notifications itself takes them instead.
+	//	DIRECT-2  What waits holds up nothing else: not the other messages of its batch to other
+	//	          targets, and with SendAsync, which such a driver has, no later call.
+	//	DIRECT-3  A FailFast message that nobody listens for fails with ReasonNoRoute at once. Only
+	//	          while the Conn looks for its peers for the first time it waits for the outcome.
+	//	DIRECT-4  A Mandatory message that nobody listens for fails with ReasonNoRoute after a short
+	//	          time, which an option of the driver says: a listener may be about to be found.
+	//	DIRECT-5  A fanout that nobody hears is no error, and never waits.
+	//	DIRECT-6  A Reply or Heartbeat without Mandatory, to a name that nobody has listened to as
+	//	          far as is known, may vanish in silence.
+	//	DIRECT-7  What a Listener gives back goes to its sender, who gives it to another listener or
+	//	          lets it wait for one. When the sender is gone, it may be lost with a log record.
+	CapDirect Capability = "direct"
 )
 
 // Info is what a driver says of itself.

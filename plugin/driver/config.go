@@ -29,6 +29,12 @@ type Config struct {
 	// AppName names the application to the broker, for its list of connections.
 	AppName string
 
+	// Instance names the transport of one application: random, 32 hexadecimal digits. It is the
+	// same for every Open of that transport in later processes of the driver, after a crash, a
+	// restart or a hot swap, and no other transport has it. Empty from a host that knows no
+	// instances.
+	Instance string
+
 	// Logger is never nil when the core calls Open.
 	Logger *slog.Logger
 

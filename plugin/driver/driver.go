@@ -44,12 +44,14 @@ type Conn interface {
 	//	        ReasonNotConnected, or with the reason why connecting fails, or
 	//	        ReasonBrokerBlocked: the cause says more than that time ran out, and Err holds
 	//	        ctx's error. A cause that waiting does not heal (wrong password, missing
-	//	        virtual host) fails at once.
+	//	        virtual host) fails at once. With CapDirect the receiver is what may be away
+	//	        (DIRECT-1).
 	//	SEND-5  A message that may or may not have reached the broker fails with
 	//	        [Error.InDoubt] set. A driver MUST NOT send it a second time by itself.
 	//	SEND-6  A Mandatory message that nobody can receive fails with ReasonNoRoute. Without
 	//	        Mandatory it may vanish in silence. A queue that outlived its listeners counts
-	//	        as somebody: the broker will keep the message.
+	//	        as somebody: the broker will keep the message. With CapDirect it does not vanish:
+	//	        it waits, and fails in the end (DIRECT-1).
 	//	SEND-7  A message whose TimeLeft has run out before it was sent fails with
 	//	        ReasonExpired and is not sent. The broker drops a message that nobody took in
 	//	        its TimeLeft, with the capability CapExpiry.
@@ -63,7 +65,8 @@ type Conn interface {
 	//	        to connect failed, or the connection was lost, or the broker blocks it, the
 	//	        message fails at once, not in doubt, with the reason that SEND-4 gives in the
 	//	        end. While the very first try of a Conn is under way it waits for the outcome.
-	//	        It may overtake messages that wait.
+	//	        It may overtake messages that wait. With CapDirect it does not wait for a receiver
+	//	        either (DIRECT-3).
 	//	SEND-11 Deadline arrives as it was, to the millisecond, or not at all.
 	Send(ctx context.Context, batch []*Message) error
 
@@ -123,7 +126,8 @@ type Listener interface {
 	//	        there, never zero.
 	Poll(ctx context.Context, max int) ([]*Delivery, error)
 
-	// Done settles deliveries of this Listener. It is not called with SettleOnPoll.
+	// Done settles deliveries of this Listener. It is not called with SettleOnPoll. With
+	// CapAckOnReceipt it does not wait (RECEIPT-1).
 	//
 	//	DONE-1  It may be called from any goroutine, also while Poll waits, in any order.
 	//	DONE-2  Settling twice, or settling a delivery of a broken connection, is no error and
@@ -135,7 +139,7 @@ type Listener interface {
 	//
 	//	CLOSE-4  What was taken from the broker and not returned by Poll, and what is not yet
 	//	         done, goes back to the broker; what is in a queue of the listener's own, such
-	//	         as its copy of a fanout, goes with it.
+	//	         as its copy of a fanout, goes with it. With Source.AtMostOnce see RECEIPT-2.
 	Close(ctx context.Context) error
 }
 

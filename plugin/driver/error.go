@@ -25,7 +25,8 @@ const (
 	ReasonTLSFailed Reason = "TLS_FAILED"
 	// ReasonVirtualHostMissing: the broker has no such virtual host, or not for this user.
 	ReasonVirtualHostMissing Reason = "VIRTUAL_HOST_MISSING"
-	// ReasonNoRoute: nobody can receive a Mandatory message.
+	// ReasonNoRoute: nobody can receive a Mandatory message, or, with CapDirect, nobody listened for
+	// a message in its time.
 	ReasonNoRoute Reason = "NO_ROUTE"
 	// ReasonPrecondition: an object exists at the broker with other properties.
 	ReasonPrecondition Reason = "PRECONDITION"

@@ -38,7 +38,8 @@ type Settle uint8
 const (
 	// SettleOnPoll: Poll acknowledges what it returns. A request is then run at most once; a
 	// driver that dies between its acknowledgement and the core loses it, and the caller
-	// learns that by its deadline. RPC servers use it by default: it costs no second trip.
+	// learns that by its deadline. RPC servers use it by default: it costs no second trip. With
+	// CapAckOnReceipt they use SettleOnDone and AtMostOnce instead.
 	SettleOnPoll Settle = iota + 1
 	// SettleOnDone: the core says Done. What is not done when the driver or the application
 	// dies is delivered again. Replies and notifications use it; both are idempotent for the
@@ -50,6 +51,11 @@ const (
 type Source struct {
 	Kind   SourceKind
 	Settle Settle
+
+	// AtMostOnce goes with SettleOnDone, for drivers with CapAckOnReceipt: what Poll returned may
+	// have been run though it is not done, and is given to nobody else (RECEIPT-2). The core says
+	// Done when it has a delivery, and not when it has been handled.
+	AtMostOnce bool
 
 	// Target is set for SourceServer: exchange, topic, server and whether it hears Scoped
 	// fanouts. Fanout is not set: a server hears it always.

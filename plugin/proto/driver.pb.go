@@ -589,14 +589,17 @@ func (x *BrokerHost) GetPassword() string {
 type OpenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the host; names the connection in everything that follows.
-	Conn          uint64            `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
-	Epoch         uint64            `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Driver        string            `protobuf:"bytes,3,opt,name=driver,proto3" json:"driver,omitempty"`
-	Variant       string            `protobuf:"bytes,4,opt,name=variant,proto3" json:"variant,omitempty"`
-	Hosts         []*BrokerHost     `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`
-	VirtualHost   *string           `protobuf:"bytes,6,opt,name=virtual_host,json=virtualHost,proto3,oneof" json:"virtual_host,omitempty"`
-	Options       map[string]string `protobuf:"bytes,7,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	AppName       string            `protobuf:"bytes,8,opt,name=app_name,json=appName,proto3" json:"app_name,omitempty"`
+	Conn        uint64            `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
+	Epoch       uint64            `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Driver      string            `protobuf:"bytes,3,opt,name=driver,proto3" json:"driver,omitempty"`
+	Variant     string            `protobuf:"bytes,4,opt,name=variant,proto3" json:"variant,omitempty"`
+	Hosts       []*BrokerHost     `protobuf:"bytes,5,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	VirtualHost *string           `protobuf:"bytes,6,opt,name=virtual_host,json=virtualHost,proto3,oneof" json:"virtual_host,omitempty"`
+	Options     map[string]string `protobuf:"bytes,7,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	AppName     string            `protobuf:"bytes,8,opt,name=app_name,json=appName,proto3" json:"app_name,omitempty"`
+	// Names the application's transport: the same for every process that it is opened in. Empty from
+	// a host that knows no instances.
+	Instance      string `protobuf:"bytes,9,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -683,6 +686,13 @@ func (x *OpenRequest) GetOptions() map[string]string {
 func (x *OpenRequest) GetAppName() string {
 	if x != nil {
 		return x.AppName
+	}
+	return ""
+}
+
+func (x *OpenRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
 	}
 	return ""
 }
@@ -1742,7 +1752,10 @@ type Source struct {
 	Notifications []*NotificationTopic   `protobuf:"bytes,7,rep,name=notifications,proto3" json:"notifications,omitempty"`
 	Pool          string                 `protobuf:"bytes,8,opt,name=pool,proto3" json:"pool,omitempty"`
 	// The fanouts heard are those kept within the exchange.
-	Scoped        bool `protobuf:"varint,9,opt,name=scoped,proto3" json:"scoped,omitempty"`
+	Scoped bool `protobuf:"varint,9,opt,name=scoped,proto3" json:"scoped,omitempty"`
+	// What was delivered may have been run before it is settled: it is given to no other
+	// application's instance again.
+	AtMostOnce    bool `protobuf:"varint,10,opt,name=at_most_once,json=atMostOnce,proto3" json:"at_most_once,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1836,6 +1849,13 @@ func (x *Source) GetPool() string {
 func (x *Source) GetScoped() bool {
 	if x != nil {
 		return x.Scoped
+	}
+	return false
+}
+
+func (x *Source) GetAtMostOnce() bool {
+	if x != nil {
+		return x.AtMostOnce
 	}
 	return false
 }
@@ -2260,7 +2280,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04user\x18\x03 \x01(\tH\x00R\x04user\x88\x01\x01\x12\x1f\n" +
 	"\bpassword\x18\x04 \x01(\tH\x01R\bpassword\x88\x01\x01B\a\n" +
 	"\x05_userB\v\n" +
-	"\t_password\"\xf3\x02\n" +
+	"\t_password\"\x8f\x03\n" +
 	"\vOpenRequest\x12\x12\n" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -2269,7 +2289,8 @@ const file_driver_proto_rawDesc = "" +
 	"\x05hosts\x18\x05 \x03(\v2\x1c.parley.driver.v1.BrokerHostR\x05hosts\x12&\n" +
 	"\fvirtual_host\x18\x06 \x01(\tH\x00R\vvirtualHost\x88\x01\x01\x12D\n" +
 	"\aoptions\x18\a \x03(\v2*.parley.driver.v1.OpenRequest.OptionsEntryR\aoptions\x12\x19\n" +
-	"\bapp_name\x18\b \x01(\tR\aappName\x1a:\n" +
+	"\bapp_name\x18\b \x01(\tR\aappName\x12\x1a\n" +
+	"\binstance\x18\t \x01(\tR\binstance\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0f\n" +
@@ -2353,7 +2374,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"U\n" +
 	"\vSendFailure\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
-	"\x05error\x18\x02 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\x94\x02\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.parley.driver.v1.StatusR\x05error\"\xb6\x02\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
 	"\x06settle\x18\x02 \x01(\rR\x06settle\x12\x1a\n" +
@@ -2364,7 +2385,10 @@ const file_driver_proto_rawDesc = "" +
 	"reply_name\x18\x06 \x01(\tR\treplyName\x12I\n" +
 	"\rnotifications\x18\a \x03(\v2#.parley.driver.v1.NotificationTopicR\rnotifications\x12\x12\n" +
 	"\x04pool\x18\b \x01(\tR\x04pool\x12\x16\n" +
-	"\x06scoped\x18\t \x01(\bR\x06scoped\"a\n" +
+	"\x06scoped\x18\t \x01(\bR\x06scoped\x12 \n" +
+	"\fat_most_once\x18\n" +
+	" \x01(\bR\n" +
+	"atMostOnce\"a\n" +
 	"\x11NotificationTopic\x12\x1a\n" +
 	"\bexchange\x18\x01 \x01(\tR\bexchange\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1a\n" +

@@ -9,13 +9,14 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
+// brokerCases say nothing of a driver without a broker: what can be away there is a peer.
 func brokerCases() []Case {
 	return []Case{
-		{Rule: "SEND-4", Name: "Send waits for a broker that is away, until its ctx ends", needs: rpc(), hook: needsBroker, run: sendWhileAway},
-		{Rule: "SEND-4", Name: "a Send that waits succeeds when the broker is back", needs: rpc(), hook: needsBroker, run: sendUntilBack},
-		{Rule: "LISTEN-6", Name: "a listener works again when the broker is back", needs: rpc(), hook: needsBroker, run: listenOverRestart},
-		{Rule: "POLL-7", Name: "Poll waits while the broker is away", needs: rpc(), hook: needsBroker, run: pollOverRestart},
-		{Rule: "DONE-2", Name: "settling a delivery of a broken connection harms nothing", needs: rpc(), hook: needsBroker, run: doneAfterRestart},
+		{Rule: "SEND-4", Name: "Send waits for a broker that is away, until its ctx ends", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: sendWhileAway},
+		{Rule: "SEND-4", Name: "a Send that waits succeeds when the broker is back", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: sendUntilBack},
+		{Rule: "LISTEN-6", Name: "a listener works again when the broker is back", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: listenOverRestart},
+		{Rule: "POLL-7", Name: "Poll waits while the broker is away", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: pollOverRestart},
+		{Rule: "DONE-2", Name: "settling a delivery of a broken connection harms nothing", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: doneAfterRestart},
 	}
 }
 

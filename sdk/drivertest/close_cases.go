@@ -154,6 +154,5 @@ func closeEndsPoll(ctx context.Context, w *world) {
 		w.Errorf("Poll of a closed listener succeeded")
 	}
 	m := w.cast()
-	w.send(ctx, c, m)
-	w.wantNext(ctx, w.listen(ctx, c, w.server("one")), m, "the topic is new")
+	w.wantNext(ctx, w.sendThenListen(ctx, c, w.server("one"), m), m, "the topic is new")
 }

@@ -13,9 +13,9 @@ import (
 func failFastCases() []Case {
 	return []Case{
 		{Rule: "SEND-10", Name: "FailFast waits for the first try to connect", needs: rpc(), run: failFastFirst},
-		{Rule: "SEND-10", Name: "FailFast fails at once while the broker is away, and not in doubt", needs: rpc(), hook: needsBroker, run: failFastAway},
-		{Rule: "SEND-10", Name: "FailFast does not wait behind a message that does", needs: rpc(), hook: needsBroker, run: failFastOvertakes},
-		{Rule: "SEND-10", Name: "FailFast is sent again when the broker is back", needs: rpc(), hook: needsBroker, run: failFastBack},
+		{Rule: "SEND-10", Name: "FailFast fails at once while the broker is away, and not in doubt", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: failFastAway},
+		{Rule: "SEND-10", Name: "FailFast does not wait behind a message that does", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: failFastOvertakes},
+		{Rule: "SEND-10", Name: "FailFast is sent again when the broker is back", needs: rpc(), lacks: driver.CapDirect, hook: needsBroker, run: failFastBack},
 	}
 }
 

@@ -27,7 +27,8 @@ type Harness struct {
 	// Open returns a new connection, or ends the case by t.Fatalf. Conns of one namespace
 	// meet. Each case has a namespace of its own, of at most 32 letters and digits; a broker
 	// with virtual hosts may use it as one. It may also be ignored: the names of topics,
-	// replies and pools are new in each case. The suite closes the Conn.
+	// replies and pools are new in each case. The suite closes the Conn. Each Conn has an Instance
+	// of its own.
 	Open func(ctx context.Context, t TB, namespace string) driver.Conn
 
 	// Timeout bounds each case; 30 seconds when zero. The ledger, which moves ten thousand

@@ -74,10 +74,28 @@ func notifyPriorities(ctx context.Context, w *world) {
 		w.event(w.topic, "info"), w.event(second, "error"), w.event(w.topic, "error"), w.event(second, "info"),
 	}
 	theirs := w.event(w.topic+"-other", "info")
-	w.send(ctx, c, theirs, w.event(w.topic, "debug"))
+	w.send(ctx, c, theirs)
+	defer w.sendUnheard(ctx, c, w.event(w.topic, "debug"))()
 	w.send(ctx, c, mine...)
 	w.wantSet(w.take(ctx, l, len(mine)), mine)
 	w.wantNext(ctx, other, theirs, "it was sent to another topic")
+}
+
+// sendUnheard sends what nobody listens for. Without a broker it waits, until what is returned is
+// called.
+func (w *world) sendUnheard(ctx context.Context, c driver.Conn, m *driver.Message) (end func()) {
+	w.Helper()
+	if !w.direct() {
+		w.send(ctx, c, m)
+		return func() {}
+	}
+	unheard, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Send(unheard, []*driver.Message{m}) // nobody hears it, unless the driver stores it
+	}()
+	return func() { cancel(); <-ended }
 }
 
 func notifyShared(ctx context.Context, w *world) {

@@ -56,24 +56,35 @@ func replyOnlyOwn(ctx context.Context, w *world) {
 
 func repliesWait(ctx context.Context, w *world) {
 	c := w.open(ctx)
-	w.closeListener(ctx, w.listen(ctx, c, w.replies(w.replyName())))
+	w.introduce(ctx, c, c)
 	w.sendReplies(ctx, c, c)
 }
 
 func repliesWaitForConn(ctx context.Context, w *world) {
 	sender, receiver := w.open(ctx), w.open(ctx)
-	w.closeListener(ctx, w.listen(ctx, receiver, w.replies(w.replyName())))
+	w.introduce(ctx, sender, receiver)
 	w.closeConn(ctx, receiver)
 	w.sendReplies(ctx, sender, w.open(ctx))
+}
+
+// introduce lets the sender know the reply name, and its listener go away.
+func (w *world) introduce(ctx context.Context, sender, receiver driver.Conn) {
+	w.Helper()
+	l := w.listen(ctx, receiver, w.replies(w.replyName()))
+	m := w.reply(w.replyName(), "call-0", `0`)
+	w.send(ctx, sender, m)
+	w.wantNext(ctx, l, m, "the reply name is new")
+	w.closeListener(ctx, l)
 }
 
 // sendReplies sends before it listens.
 func (w *world) sendReplies(ctx context.Context, sender, receiver driver.Conn) {
 	w.Helper()
 	a, b := w.reply(w.replyName(), "call-1", `1`), w.reply(w.replyName(), "call-2", `2`)
-	a.Mandatory = w.h.Info().Has(driver.CapMandatory)
-	w.send(ctx, sender, a, b)
+	a.Mandatory = w.h.Info().Has(driver.CapMandatory) && !w.direct() // which does not wait then
+	sent := w.sendAside(ctx, sender, a, b)
 	l := w.listen(ctx, receiver, w.replies(w.replyName()))
+	sent()
 	w.wantSame(w.take(ctx, l, 2), []*driver.Message{a, b})
 }
 

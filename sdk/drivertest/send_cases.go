@@ -23,9 +23,9 @@ func sendCases() []Case {
 		{Rule: "SEND-6", Name: "mandatory to nowhere fails with NO_ROUTE", needs: mandatory, run: mandatoryNowhere},
 		{Rule: "SEND-6", Name: "a mandatory reply to nobody fails with NO_ROUTE", needs: mandatory, run: mandatoryReply},
 		{Rule: "SEND-6", Name: "mandatory to a listener succeeds", needs: mandatory, run: mandatorySomewhere},
-		{Rule: "SEND-6", Name: "without mandatory a message to nowhere vanishes in silence", needs: rpc(), run: vanish},
+		{Rule: "SEND-6", Name: "without mandatory a message to nowhere vanishes in silence", needs: rpc(), lacks: driver.CapDirect, run: vanish},
 		{Rule: "SEND-7", Name: "a message whose time ran out is not sent", needs: rpc(), run: sendExpired},
-		{Rule: "SEND-7", Name: "a message nobody took in its time is dropped", needs: []driver.Capability{driver.CapRPC, driver.CapExpiry}, run: expireInQueue},
+		{Rule: "SEND-7", Name: "a message nobody took in its time is dropped", needs: []driver.Capability{driver.CapRPC, driver.CapExpiry}, lacks: driver.CapDirect, run: expireInQueue},
 		{Rule: "SEND-8", Name: "a message above the limit fails alone", needs: rpc(), hook: needsLimit, run: tooLarge},
 		{Rule: "LIFE-6", Name: "a message may be changed once Send returned", needs: rpc(), run: lent},
 	}

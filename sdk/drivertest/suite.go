@@ -19,6 +19,7 @@ type Case struct {
 	Name string
 
 	needs []driver.Capability // the driver must declare them
+	only  driver.Capability   // the same, or the case says nothing of it
 	lacks driver.Capability   // the driver must not declare it, or the case says nothing of it
 	hook  string              // the Harness must have it
 	slow  bool                // gets four times the time
@@ -31,15 +32,17 @@ func (c Case) String() string { return c.Rule + " " + c.Name }
 // Cases returns all cases, in the order they run.
 func Cases() []Case {
 	return slices.Concat(
-		describeCases(), sendCases(), failFastCases(), timeCases(), bodyCases(), listenCases(), scopedCases(),
-		replyCases(), notificationCases(), pollCases(), doneCases(), asyncCases(), stopCases(), closeCases(),
+		describeCases(), sendCases(), failFastCases(), directCases(), timeCases(), bodyCases(), listenCases(), scopedCases(),
+		replyCases(), notificationCases(), pollCases(), doneCases(), receiptCases(), asyncCases(), stopCases(), closeCases(),
 		brokerCases(), ledgerCases(),
 	)
 }
 
 // casesFor returns the cases that say something of a driver.
 func casesFor(info driver.Info) []Case {
-	return slices.DeleteFunc(Cases(), func(c Case) bool { return c.lacks != "" && info.Has(c.lacks) })
+	return slices.DeleteFunc(Cases(), func(c Case) bool {
+		return c.lacks != "" && info.Has(c.lacks) || c.only != "" && !info.Has(c.only)
+	})
 }
 
 // missing says why c cannot be run with h, or returns "".
@@ -72,21 +75,28 @@ func Run(t *testing.T, h Harness) {
 			}
 		})
 	}
-	for _, u := range slices.Concat(unproven, elsewhere()) {
+	for _, u := range slices.Concat(unproven, elsewhere(h.Info())) {
 		t.Logf("NOT PROVEN: %s", u)
 	}
 	t.Logf("driver %s: %d of %d cases ran, %d not proven", h.Info().Name, len(all)-len(unproven), len(all), len(unproven))
 }
 
 // elsewhere lists the rules that need more than a Conn to be proven.
-func elsewhere() []string {
-	return []string{
+func elsewhere(info driver.Info) []string {
+	rules := []string{
 		"SEND-5 InDoubt when the connection breaks before the broker confirmed: needs a proxy, the driver's own tests",
 		"LISTEN-3 shared objects are declared as upstream does: compare the broker's objects, the driver's own tests",
 		"OPEN-1 OPEN-2 OPEN-4 what Open refuses and never shows: the driver's own tests",
 		"STATE-1 STATE-2 what is reported: the driver's own tests",
 		"LIFE-3 a killed process: the tests of the host",
 	}
+	if info.Has(driver.CapDirect) {
+		rules = append(rules, "DIRECT-4 a listener that is about to be found: the driver's own tests")
+	}
+	if info.Has(driver.CapAckOnReceipt) {
+		rules = append(rules, "RECEIPT-2 what is given again after a kill: the driver's own tests")
+	}
+	return rules
 }
 
 // prove runs the case. It returns why it proved nothing, or "".

@@ -172,6 +172,35 @@ func (w *world) send(ctx context.Context, c driver.Conn, batch ...*driver.Messag
 	}
 }
 
+// direct reports whether nothing keeps a message that nobody listens for.
+func (w *world) direct() bool { return w.h.Info().Has(driver.CapDirect) }
+
+// sendAside sends what nobody may listen for yet. A broker keeps it; without one, Send returns when
+// somebody listens, so that the case goes on meanwhile. What is returned waits for it.
+func (w *world) sendAside(ctx context.Context, c driver.Conn, batch ...*driver.Message) (sent func()) {
+	w.Helper()
+	if !w.direct() {
+		w.send(ctx, c, batch...)
+		return func() {}
+	}
+	sending := later(func() (struct{}, error) { return struct{}{}, c.Send(ctx, batch) })
+	return func() {
+		w.Helper()
+		if _, err := wait(ctx, w, sending, "a Send that waits for a listener"); err != nil {
+			w.Fatalf("send %d messages, the first a %s to %+v: %v", len(batch), batch[0].Kind, batch[0].Target, err)
+		}
+	}
+}
+
+// sendThenListen sends before anybody listens.
+func (w *world) sendThenListen(ctx context.Context, c driver.Conn, src driver.Source, batch ...*driver.Message) driver.Listener {
+	w.Helper()
+	sent := w.sendAside(ctx, c, batch...)
+	l := w.listen(ctx, c, src)
+	sent()
+	return l
+}
+
 // receive polls until it has n deliveries.
 func (w *world) receive(ctx context.Context, l driver.Listener, n int) []*driver.Delivery {
 	w.Helper()

@@ -160,7 +160,8 @@ func (h *Host) logLevel() slog.Level {
 
 // OpenRequest is a connection asked for.
 type OpenRequest struct {
-	// Config has everything but validated options: Options are those given by the URL.
+	// Config has everything but validated options: Options are those given by the URL. An
+	// Instance is made when there is none.
 	Config driver.Config
 	// Class separates processes: connections of the same driver and class share one.
 	Class string
@@ -171,6 +172,9 @@ type OpenRequest struct {
 // file, its start, an option or the configuration is an error; a broker that is away is not.
 func (h *Host) Open(ctx context.Context, r OpenRequest) (*Conn, error) {
 	key := processKey{driver: r.Config.Driver, class: r.Class}
+	if r.Config.Instance == "" {
+		r.Config.Instance = newInstance()
+	}
 	s := h.acquire(key)
 	c, err := openConn(ctx, s, r.Config)
 	if err != nil {

@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Getenv(probeVariable) != "" {
+		serveProbe()
+		return
+	}
 	removeLock, err := hosttest.UseLockFile()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
