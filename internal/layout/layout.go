@@ -105,6 +105,15 @@ func Rules() []Rule {
 			Never:   []string{"messaging/...", "plugins/fake"},
 		},
 		{
+			Package: "plugins/zmq/...",
+			May: []string{
+				"plugins/zmq/...", "sdk/...", "plugin/driver", "internal/procfs", "internal/pyjson", "internal/tlspeer", "internal/version",
+				"github.com/go-zeromq/zmq4/...", "github.com/redis/go-redis/...", "github.com/fsnotify/fsnotify",
+				"github.com/google/uuid", "golang.org/x/sys/unix",
+			},
+			Never: []string{"messaging/...", "plugins/fake", "plugins/rabbit", "github.com/rabbitmq/amqp091-go"},
+		},
+		{
 			Package: "plugins/fake",
 			May:     []string{"sdk/...", "plugin/driver", "internal/memory"},
 			Never:   []string{"messaging/...", "plugins/rabbit", "github.com/rabbitmq/amqp091-go"},

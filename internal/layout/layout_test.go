@@ -94,6 +94,8 @@ func TestOneWrongImportIsFound(t *testing.T) {
 		{name: "host knows the core", pkg: "messaging/internal/host", dep: mod("messaging")},
 		{name: "sdk links the core", pkg: "sdk", dep: mod("messaging")},
 		{name: "driver imports the core", pkg: "plugins/rabbit", imp: mod("messaging")},
+		{name: "part of a driver imports the core", pkg: "plugins/zmq/internal/node", imp: mod("messaging")},
+		{name: "driver links another", pkg: "plugins/zmq", dep: mod("plugins/rabbit")},
 		{name: "driver imports another", pkg: "plugins/fake", imp: mod("plugins/rabbit")},
 		{name: "command imports a driver", pkg: "cmd/parley", imp: mod("plugins/fake")},
 	} {

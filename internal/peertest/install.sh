@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what the integration tests start: a RabbitMQ broker and two Python
-# oslo.messaging releases (Debian's own, and a pinned one in a virtual
-# environment in the cache). Runs again cheaply: it does nothing and says
-# nothing when everything is there.
+# Installs what the integration tests start: a RabbitMQ broker, a Redis and three
+# Python oslo.messaging releases (Debian's own, a pinned one in a virtual
+# environment in the cache, and beside that the last one with a zmq driver). Runs
+# again cheaply: it does nothing and says nothing when everything is there.
 #
 # Environment: PARLEY_CACHE  where the virtual environment goes
 #                            (default ${XDG_CACHE_HOME:-$HOME/.cache}/parley)
@@ -15,6 +15,8 @@ cache=${PARLEY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/parley}
 release=18.3.1
 venv=$cache/python/oslo.messaging-$release
 requirements=$here/python/requirements-$release.txt
+old=$cache/python/oslo.messaging-8.1.4
+old_requirements=$here/python/requirements-8.1.4.txt
 policy=/usr/sbin/policy-rc.d
 
 say() { printf 'peertest: %s\n' "$*"; }
@@ -25,7 +27,7 @@ installed() {
 }
 
 missing_packages() {
-	for package in rabbitmq-server python3-oslo.messaging python3-venv; do
+	for package in rabbitmq-server redis-server python3-oslo.messaging python3-venv; do
 		installed "$package" || printf '%s ' "$package"
 	done
 }
@@ -94,6 +96,17 @@ build_venv() {
 	cp "$requirements" "$venv/installed.txt"
 }
 
+# A directory for PYTHONPATH, in front of the newest release's packages.
+build_old() {
+	say "fetching oslo.messaging 8.1.4, for its zmq driver, to $old"
+	rm -rf "$old"
+	log=$cache/install-python-old.log
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--no-deps --target "$old" -r "$old_requirements" >"$log" 2>&1 ||
+		die "pip install failed, see $log"
+	cp "$old_requirements" "$old/installed.txt"
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/install.lock"
 flock -w 900 9 || die "another installation holds $cache/install.lock for 15 minutes"
@@ -105,3 +118,4 @@ if [ -n "$packages" ]; then
 	install_packages $packages 9>&-
 fi
 cmp -s "$requirements" "$venv/installed.txt" || build_venv
+cmp -s "$old_requirements" "$old/installed.txt" || build_old
