@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-DRIVERS  := fake rabbit
+DRIVERS  := fake rabbit zmq
 BIN      := bin
 TOOLS    := $(BIN)/tools
 LOCK     := $(BIN)/parley.lock
@@ -19,7 +19,7 @@ GO       ?= go
 GOFLAGS  += -trimpath
 export GOFLAGS
 
-.PHONY: help build demo test unit fuzz lint layout proto proto-check bench cost chaos clean peers
+.PHONY: help build demo test unit fuzz lint layout proto proto-check bench bench-zmq bench-peers cost chaos clean peers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ build: ## the command and the drivers, into bin/ and bin/drivers/
 		$(BIN)/drivers/parley-driver-$$d describe >$(BIN)/drivers/parley-driver-$$d.json; \
 	done
 
-demo: build ## calls through driver processes, one of them killed; needs no broker
+demo: build ## two servers and a client with no broker; a server and a driver are killed
 	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./examples/demo -driver-path $(CURDIR)/$(BIN)/drivers
 
 test: ## everything CI runs; installs and starts what it needs
@@ -63,6 +63,12 @@ proto-check: $(TOOLS)/buf ## prove that the committed code is what driver.proto 
 
 bench: build peers ## Parley against hand-written Go and Python, on a private RabbitMQ
 	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -bin $(CURDIR)/$(BIN)
+
+bench-zmq: build peers ## Parley over zmq against hand-written zmq4 and pyzmq; no broker
+	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -wire zmq -casts 1,16 -bin $(CURDIR)/$(BIN)
+
+bench-peers: build ## 200 servers in one view of zmq against 2, and the memory of each
+	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -wire zmq -peers 2,200 -in-flight 16,128 -bin $(CURDIR)/$(BIN)
 
 cost: build peers ## what a driver process costs: start, memory, listeners, waiting calls, the boundary
 	$(GO) run ./internal/cost/cmd/cost -drivers $(CURDIR)/$(BIN)/drivers

@@ -58,6 +58,8 @@ const (
 	//	          a listener, until its TimeLeft or ctx ends. It then fails with ReasonNoRoute, or
 	//	          with ReasonExpired when it was its TimeLeft, not in doubt, and is never
 	//	          delivered. A driver that stores notifications itself takes them instead.
+	//	          A Call with a MonitorTimeout waits for no longer than that: it asked for signs of
+	//	          life.
 	//	DIRECT-2  What waits holds up nothing else: not the other messages of its batch to other
 	//	          targets, and with SendAsync, which such a driver has, no later call.
 	//	DIRECT-3  A FailFast message that nobody listens for fails with ReasonNoRoute at once. Only

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-zeromq/zmq4"
@@ -198,7 +199,7 @@ func (l *Listener) complain(a *attempt, err error) {
 	switch {
 	case a.evicted.Load():
 		err = fmt.Errorf("%d newer ones came before it had finished", l.o.MaxHandshakes)
-	case errors.Is(err, ErrPeerClosed):
+	case errors.Is(err, ErrPeerClosed), errors.Is(err, syscall.ECONNRESET):
 		// Health checks do that.
 		l.o.Logger.Debug("a peer closed the connection in its handshake", "endpoint", l.endpoint, "peer", peer)
 		return
