@@ -21,15 +21,29 @@ type Setup struct {
 	Topic      string   `json:"topic"`
 	Server     string   `json:"server"`
 	Size       int      `json:"size"`
+	// Servers is how many servers a worker runs, each with a transport of its own. Default: 1.
+	Servers int `json:"servers,omitempty"`
+	// Also is a further topic that the first of those servers listens to.
+	Also string `json:"also,omitempty"`
 }
 
-// Load is a line that makes a client worker call.
+// Ready is a worker's first line.
+type Ready struct {
+	Ready bool `json:"ready"`
+	// Address is where a server listens whose clients have no other way to find it.
+	Address string `json:"address,omitempty"`
+}
+
+// Load is a line that makes a client worker call, or cast.
 type Load struct {
 	InFlight int     `json:"in_flight"`
 	Seconds  float64 `json:"seconds"`
+	Cast     bool    `json:"cast,omitempty"`
+	Topic    string  `json:"topic,omitempty"` // in place of the setup's
 }
 
-// Result is what a client worker answers with.
+// Result is what a client worker answers with. For casts, Calls are those that the server
+// received, and Seconds last until it had the last one.
 type Result struct {
 	Calls   int     `json:"calls"`
 	Errors  int     `json:"errors"`
@@ -37,6 +51,8 @@ type Result struct {
 	P50     float64 `json:"p50_us"`
 	P99     float64 `json:"p99_us"`
 	Error   string  `json:"error,omitempty"` // the first one
+	// By counts the answers of each server, where the client knows them.
+	By map[string]int `json:"by,omitempty"`
 }
 
 // PerSecond is the rate of a result.
@@ -91,14 +107,18 @@ func Run(ctx context.Context, load Load, call func(context.Context) error) Resul
 		})
 	}
 	wg.Wait()
-	elapsed := time.Since(begin)
-	all := slices.Concat(latencies...)
-	slices.Sort(all)
-	r := Result{Calls: len(all), Errors: int(failures.Load()), Seconds: elapsed.Seconds(), P50: micros(all, 0.50), P99: micros(all, 0.99)}
+	r := summary(slices.Concat(latencies...), time.Since(begin))
+	r.Errors = int(failures.Load())
 	if text := first.Load(); text != nil {
 		r.Error = *text
 	}
 	return r
+}
+
+// summary sorts the latencies of what succeeded.
+func summary(all []time.Duration, elapsed time.Duration) Result {
+	slices.Sort(all)
+	return Result{Calls: len(all), Seconds: elapsed.Seconds(), P50: micros(all, 0.50), P99: micros(all, 0.99)}
 }
 
 // micros returns a quantile of sorted durations in microseconds.

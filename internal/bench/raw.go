@@ -71,7 +71,7 @@ func dialPublisher(url string) (*rawLink, error) {
 }
 
 // RawServer answers requests on a topic until ctx ends: the args come back as the result.
-func RawServer(ctx context.Context, s Setup, ready func()) error {
+func RawServer(ctx context.Context, s Setup, ready func(address string)) error {
 	in, err := dialRaw(s.URL)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func RawServer(ctx context.Context, s Setup, ready func()) error {
 	if err != nil {
 		return err
 	}
-	ready()
+	ready("")
 	for {
 		select {
 		case d, ok := <-deliveries:
@@ -220,8 +220,16 @@ func (c *RawClient) receive(deliveries <-chan amqp.Delivery) {
 	}
 }
 
-// Call makes one call and checks that its payload came back.
-func (c *RawClient) Call(ctx context.Context) error {
+// Run makes the calls of a load. It cannot cast.
+func (c *RawClient) Run(ctx context.Context, load Load) Result {
+	if load.Cast {
+		return Result{Errors: 1, Error: "the hand-written client of RabbitMQ makes calls alone"}
+	}
+	return Run(ctx, load, c.call)
+}
+
+// call makes one call and checks that its payload came back.
+func (c *RawClient) call(ctx context.Context) error {
 	id, w := rawID(), make(chan []byte, 1)
 	c.mu.Lock()
 	c.waiting[id] = w

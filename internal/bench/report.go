@@ -28,14 +28,20 @@ type Report struct {
 func (r *Report) Add(m Measurement) { r.Measurements = append(r.Measurements, m) }
 
 // of returns the measurements of a contender at a load, round by round.
-func (r *Report) of(contender string, inFlight int) []Measurement {
+func (r *Report) of(contender string, load Load) []Measurement {
 	var all []Measurement
 	for _, m := range r.Measurements {
-		if m.Contender == contender && m.Load.InFlight == inFlight {
+		if m.Contender == contender && m.Load.Is(load) {
 			all = append(all, m)
 		}
 	}
 	return all
+}
+
+// Is tells whether both ask for the same, for however long.
+func (l Load) Is(o Load) bool {
+	l.Seconds = o.Seconds
+	return l == o
 }
 
 // contenders returns the names in the order of their first measurement.
@@ -51,36 +57,53 @@ func (r *Report) contenders() []string {
 
 // Print writes the table of one load: medians, and the median of the rounds' ratios to Parley
 // with their spread.
-func (r *Report) Print(w io.Writer, inFlight int) {
-	_, _ = fmt.Fprintf(w, "\n%d in flight\n", inFlight)
+func (r *Report) Print(w io.Writer, load Load) {
+	what := "calls"
+	if load.Cast {
+		what = "casts"
+	}
+	_, _ = fmt.Fprintf(w, "\n%s, %d in flight\n", what, load.InFlight)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(tw, "contender\tcalls/s\tp50 us\tp99 us\tCPU s/1000\tbroker s/1000\terrors\tparley is, rate\tparley is, p50\t")
-	parley := r.of("parley", inFlight)
+	_, _ = fmt.Fprintln(tw, "contender\t"+what+"/s\tp50 us\tp99 us\tCPU s/1000\tbroker s/1000\terrors\tparley is, rate\tparley is, p50\t")
+	parley := r.of("parley", load)
 	for _, name := range r.contenders() {
-		ms := r.of(name, inFlight)
+		ms := r.of(name, load)
+		broker := "none"
+		if cost := Median(ms, brokerPerThousand); cost > 0 {
+			broker = fmt.Sprintf("%.3f", cost)
+		}
 		errors := 0
 		for _, m := range ms {
 			errors += m.Result.Errors
 		}
-		_, _ = fmt.Fprintf(tw, "%s\t%.0f\t%.0f\t%.0f\t%.3f\t%.3f\t%d\t%s\t%s\t\n", name,
-			median(ms, func(m Measurement) float64 { return m.Result.PerSecond() }),
-			median(ms, func(m Measurement) float64 { return m.Result.P50 }),
-			median(ms, func(m Measurement) float64 { return m.Result.P99 }),
-			median(ms, func(m Measurement) float64 { return 1000 * m.CPU / float64(m.Result.Calls) }),
-			median(ms, func(m Measurement) float64 { return 1000 * m.BrokerCPU / float64(m.Result.Calls) }),
-			errors,
-			ratios(parley, ms, func(m Measurement) float64 { return m.Result.PerSecond() }),
-			ratios(parley, ms, func(m Measurement) float64 { return m.Result.P50 }))
+		_, _ = fmt.Fprintf(tw, "%s\t%.0f\t%.0f\t%.0f\t%.3f\t%s\t%d\t%s\t%s\t\n", name,
+			Median(ms, Rate), Median(ms, P50), Median(ms, P99), Median(ms, CPUPerThousand), broker,
+			errors, Ratios(parley, ms, Rate), Ratios(parley, ms, P50))
 	}
 	_ = tw.Flush() // writes to the same place as everything else
 	for _, m := range r.Measurements {
-		if m.Load.InFlight == inFlight && m.Result.Error != "" {
+		if m.Load.Is(load) && m.Result.Error != "" {
 			_, _ = fmt.Fprintf(w, "  %s: first error: %s\n", m.Contender, strings.SplitN(m.Result.Error, "\n", 2)[0])
 		}
 	}
 }
 
-func median(ms []Measurement, of func(Measurement) float64) float64 {
+// Rate is a measurement's calls or casts a second.
+func Rate(m Measurement) float64 { return m.Result.PerSecond() }
+
+// P50 is the median time of a call, in microseconds.
+func P50(m Measurement) float64 { return m.Result.P50 }
+
+// P99 is the time of a call that one in a hundred takes longer than, in microseconds.
+func P99(m Measurement) float64 { return m.Result.P99 }
+
+// CPUPerThousand is what a thousand calls cost the contender, in seconds of processor time.
+func CPUPerThousand(m Measurement) float64 { return 1000 * m.CPU / float64(m.Result.Calls) }
+
+func brokerPerThousand(m Measurement) float64 { return 1000 * m.BrokerCPU / float64(m.Result.Calls) }
+
+// Median is that of one figure over all rounds.
+func Median(ms []Measurement, of func(Measurement) float64) float64 {
 	if len(ms) == 0 {
 		return 0
 	}
@@ -92,8 +115,9 @@ func median(ms []Measurement, of func(Measurement) float64) float64 {
 	return values[len(values)/2]
 }
 
-// ratios compares round by round, since the machine's speed drifts.
-func ratios(a, b []Measurement, of func(Measurement) float64) string {
+// Ratios compares a figure of a with that of b round by round, since the machine's speed
+// drifts: the median, and the least and the most.
+func Ratios(a, b []Measurement, of func(Measurement) float64) string {
 	n := min(len(a), len(b))
 	if n == 0 {
 		return "-"

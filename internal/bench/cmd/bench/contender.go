@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,13 +29,15 @@ type contender interface {
 
 // worker is a process that speaks JSON lines.
 type worker struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Scanner
+	address string // where it listens, if it says so
 }
 
-func startWorker(path string, s bench.Setup) (*worker, error) {
-	cmd := exec.Command(path) //nolint:noctx // it ends when its input does, see close
+// startWorker starts a program with its arguments and returns when it is ready.
+func startWorker(program []string, s bench.Setup) (*worker, error) {
+	cmd := exec.Command(program[0], program[1:]...) //nolint:noctx // it ends when its input does, see close
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
@@ -49,10 +52,11 @@ func startWorker(path string, s bench.Setup) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{cmd: cmd, in: in, out: bufio.NewScanner(out)}
-	var ready map[string]bool
+	var ready bench.Ready
 	if err := w.ask(s, &ready); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s did not start: %w", s.Role, err), w.close())
 	}
+	w.address = ready.Address
 	return w, nil
 }
 
@@ -75,39 +79,39 @@ func (w *worker) close() error {
 	return w.cmd.Wait()
 }
 
-// goPair is a contender made of two workers.
-type goPair struct {
+// pair is a contender made of two workers.
+type pair struct {
 	title          string
 	server, client *worker
 }
 
-// startPair starts the two workers of a kind, raw or parley.
-func startPair(title, kind, path string, s bench.Setup) (*goPair, error) {
+// startPair starts the two workers of a kind.
+func startPair(title, kind string, program []string, s bench.Setup) (*pair, error) {
 	s.Topic, s.Server = "bench_"+title, "one"
-	p := &goPair{title: title}
+	p := &pair{title: title}
 	var err error
 	s.Role = kind + "-server"
-	if p.server, err = startWorker(path, s); err != nil {
+	if p.server, err = startWorker(program, s); err != nil {
 		return nil, err
 	}
-	s.Role = kind + "-client"
-	if p.client, err = startWorker(path, s); err != nil {
+	s.Role, s.URL = kind+"-client", cmp.Or(p.server.address, s.URL)
+	if p.client, err = startWorker(program, s); err != nil {
 		return nil, errors.Join(err, p.server.close())
 	}
 	return p, nil
 }
 
-func (p *goPair) name() string { return p.title }
+func (p *pair) name() string { return p.title }
 
-func (p *goPair) run(_ context.Context, load bench.Load) (bench.Result, error) {
+func (p *pair) run(_ context.Context, load bench.Load) (bench.Result, error) {
 	var r bench.Result
 	err := p.client.ask(load, &r)
 	return r, err
 }
 
-func (p *goPair) pids() []int { return []int{p.client.cmd.Process.Pid, p.server.cmd.Process.Pid} }
+func (p *pair) pids() []int { return []int{p.client.cmd.Process.Pid, p.server.cmd.Process.Pid} }
 
-func (p *goPair) close() error { return errors.Join(p.client.close(), p.server.close()) }
+func (p *pair) close() error { return errors.Join(p.client.close(), p.server.close()) }
 
 // pythonPair is a contender in Python.
 type pythonPair struct {

@@ -11,27 +11,30 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/parleymq/parley/internal/bench"
-	"github.com/parleymq/parley/internal/peertest"
 )
 
 // config is the command line.
 type config struct {
 	bin     string
+	wire    string
+	url     string
 	size    int
 	seconds float64
 	rounds  int
 	json    string
 	python  bool
 	loads   string
+	casts   string
 	only    string
 	options string
+	peers   string
 }
 
 func main() {
@@ -39,14 +42,18 @@ func main() {
 	defer stop()
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "directory with the built drivers (drivers/) and for the worker")
+	flag.StringVar(&c.wire, "wire", "rabbit", "rabbit, or zmq against zmq4 and pyzmq")
+	flag.StringVar(&c.url, "url", "", "Parley's URL with -wire zmq; zmq:// and a private directory when empty")
 	flag.IntVar(&c.size, "size", 1024, "bytes of payload, both ways")
 	flag.Float64Var(&c.seconds, "seconds", 3, "seconds of each measurement")
 	flag.IntVar(&c.rounds, "rounds", 3, "how often the contenders alternate")
 	flag.StringVar(&c.json, "json", "", "write all measurements to this file")
-	flag.BoolVar(&c.python, "python", true, "measure Python oslo.messaging too")
+	flag.BoolVar(&c.python, "python", true, "measure the contenders in Python too")
 	flag.StringVar(&c.loads, "in-flight", "1,16,128", "calls in flight, a list")
-	flag.StringVar(&c.only, "only", "", "one contender alone, for a profiler: raw or parley")
+	flag.StringVar(&c.casts, "casts", "", "casts in flight, a list; with -wire zmq")
+	flag.StringVar(&c.only, "only", "", "a list of contenders, for a profiler: raw or zmq4, parley")
 	flag.StringVar(&c.options, "options", "", "measure Parley with these options of the URL too, such as a=1&b=2")
+	flag.StringVar(&c.peers, "peers", "", "compare numbers of servers in one view instead, such as 2,200; with -wire zmq")
 	flag.Parse()
 	if err := run(ctx, c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -55,112 +62,111 @@ func main() {
 	}
 }
 
-// inFlight reads the list of loads.
-func (c config) inFlight() ([]int, error) {
-	var loads []int
-	for text := range strings.SplitSeq(c.loads, ",") {
+// numbers reads a list of them.
+func numbers(name, list string) ([]int, error) {
+	var all []int
+	for text := range strings.SplitSeq(list, ",") {
+		if list == "" {
+			break
+		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("-in-flight %q: want numbers such as 1,16,128", c.loads)
+			return nil, fmt.Errorf("-%s %q: want numbers such as 1,16,128", name, list)
 		}
-		loads = append(loads, n)
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// measurements are the loads of the command line.
+func (c config) measurements() ([]bench.Load, error) {
+	calls, err := numbers("in-flight", c.loads)
+	if err != nil {
+		return nil, err
+	}
+	casts, err := numbers("casts", c.casts)
+	if err != nil {
+		return nil, err
+	}
+	if len(casts) > 0 && c.wire != wireZMQ {
+		return nil, errors.New("-casts needs -wire zmq")
+	}
+	var loads []bench.Load
+	for _, n := range calls {
+		loads = append(loads, bench.Load{InFlight: n, Seconds: c.seconds})
+	}
+	for _, n := range casts {
+		loads = append(loads, bench.Load{InFlight: n, Seconds: c.seconds, Cast: true})
 	}
 	return loads, nil
 }
 
+// wants tells whether a contender is to be measured.
+func (c config) wants(title string) bool {
+	return c.only == "" || slices.Contains(strings.Split(c.only, ","), title)
+}
+
 func run(ctx context.Context, c config) error {
-	loads, err := c.inFlight()
+	loads, err := c.measurements()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("rpc calls, %d bytes both ways, %d rounds of %g s each\n", c.size, c.rounds, c.seconds)
-	broker, err := peertest.StartRabbitMQ(ctx, nil)
+	f, err := newField(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = broker.Close() }()
-	contenders, err := start(ctx, c, broker)
-	defer func() {
-		for _, k := range contenders {
-			if err := k.close(); err != nil {
-				fmt.Fprintln(os.Stderr, "bench:", k.name(), err)
-			}
-		}
-	}()
-	if err != nil {
+	defer f.close()
+	if c.peers != "" {
+		return comparePeers(ctx, c, f, loads)
+	}
+	if err := f.start(ctx); err != nil {
 		return err
 	}
+	fmt.Printf("rpc over %s, %d bytes both ways, %d rounds of %g s each\n", c.wire, c.size, c.rounds, c.seconds)
 	var report bench.Report
-	for _, inFlight := range loads {
-		for round := range c.rounds + 1 {
-			for _, k := range contenders {
-				load := bench.Load{InFlight: inFlight, Seconds: c.seconds}
-				if round == 0 {
-					load.Seconds = min(1, c.seconds) // warm up: connections, JIT of the broker
-				}
-				m, err := measure(ctx, k, load, broker.PID())
-				if err != nil {
-					return fmt.Errorf("%s: %w", k.name(), err)
-				}
-				if round > 0 {
-					report.Add(m)
-				}
+	for _, load := range loads {
+		if err := compare(ctx, c, f, load, &report); err != nil {
+			return err
+		}
+		report.Print(os.Stdout, load)
+	}
+	return write(c.json, report)
+}
+
+// compare lets the contenders alternate.
+func compare(ctx context.Context, c config, f *field, load bench.Load, report *bench.Report) error {
+	for round := range c.rounds + 1 {
+		for _, k := range f.contenders {
+			l := load
+			if round == 0 {
+				l.Seconds = min(1, c.seconds) // warm up: connections, JIT of the broker
+			}
+			m, err := measure(ctx, k, l, f.brokerPIDs())
+			if err != nil {
+				return fmt.Errorf("%s: %w", k.name(), err)
+			}
+			if round > 0 {
+				report.Add(m)
 			}
 		}
-		report.Print(os.Stdout, inFlight)
 	}
-	if c.json == "" {
+	return nil
+}
+
+// write keeps all figures in a file, if there is to be one.
+func write(path string, report any) error {
+	if path == "" {
 		return nil
 	}
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(c.json, append(text, '\n'), 0o600)
-}
-
-// start builds the worker and starts all contenders.
-func start(ctx context.Context, c config, broker *peertest.RabbitMQ) ([]contender, error) {
-	path := filepath.Join(c.bin, "bench-worker")
-	if err := buildWorker(ctx, path); err != nil {
-		return nil, err
-	}
-	setup := bench.Setup{URL: broker.URL("/"), DriverPath: []string{filepath.Join(c.bin, "drivers")}, Size: c.size}
-	var all []contender
-	for _, title := range []string{"raw", "parley"} {
-		if c.only != "" && c.only != title {
-			continue
-		}
-		p, err := startPair(title, title, path, setup)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, p)
-	}
-	if c.options != "" {
-		with := setup
-		with.URL += "?" + c.options
-		p, err := startPair("parley?"+c.options, "parley", path, with)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, p)
-	}
-	if !c.python || c.only != "" {
-		return all, nil
-	}
-	for _, release := range []string{"18.3.1", "14.0.3"} {
-		p, err := startPython(ctx, release, broker.URL("/"), c.size)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, p)
-	}
-	return all, nil
+	return os.WriteFile(path, append(text, '\n'), 0o600)
 }
 
 // measure runs one load and counts the processor time of everyone involved.
-func measure(ctx context.Context, k contender, load bench.Load, broker int) (bench.Measurement, error) {
+func measure(ctx context.Context, k contender, load bench.Load, broker []int) (bench.Measurement, error) {
 	m := bench.Measurement{Contender: k.name(), Load: load}
 	own, brokerBefore, err := cpuNow(k.pids(), broker)
 	if err != nil {
@@ -175,15 +181,15 @@ func measure(ctx context.Context, k contender, load bench.Load, broker int) (ben
 	}
 	m.CPU, m.BrokerCPU = (ownAfter - own).Seconds(), (brokerAfter - brokerBefore).Seconds()
 	if m.Result.Calls == 0 {
-		return m, errors.New("no call succeeded: " + m.Result.Error)
+		return m, errors.New("nothing succeeded: " + m.Result.Error)
 	}
 	return m, nil
 }
 
-func cpuNow(own []int, broker int) (mine, theirs time.Duration, err error) {
+func cpuNow(own, broker []int) (mine, theirs time.Duration, err error) {
 	if mine, err = bench.TreeCPU(own...); err != nil {
 		return 0, 0, err
 	}
-	theirs, err = bench.TreeCPU(broker)
+	theirs, err = bench.TreeCPU(broker...)
 	return mine, theirs, err
 }

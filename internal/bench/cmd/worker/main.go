@@ -39,26 +39,37 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return err
 	}
 	answer := json.NewEncoder(out)
-	ready := func() { _ = answer.Encode(map[string]bool{"ready": true}) } // the parent notices a broken pipe
+	ready := func(address string) { // the parent notices a broken pipe
+		_ = answer.Encode(bench.Ready{Ready: true, Address: address})
+	}
 	switch s.Role {
 	case "raw-server":
 		return bench.RawServer(untilEOF(ctx, lines), s, ready)
 	case "parley-server":
 		return bench.ParleyServer(untilEOF(ctx, lines), s, ready)
+	case "zmq4-server":
+		return bench.ZMQServer(untilEOF(ctx, lines), ready)
 	case "raw-client":
 		c, err := bench.NewRawClient(s)
 		if err != nil {
 			return err
 		}
-		ready()
-		return errors.Join(serve(ctx, lines, answer, c.Call), c.Close())
+		ready("")
+		return errors.Join(serve(ctx, lines, answer, c.Run), c.Close())
+	case "zmq4-client":
+		c, err := bench.NewZMQClient(ctx, s)
+		if err != nil {
+			return err
+		}
+		ready("")
+		return errors.Join(serve(ctx, lines, answer, c.Run), c.Close())
 	case "parley-client":
 		c, err := bench.NewParleyClient(ctx, s)
 		if err != nil {
 			return err
 		}
-		ready()
-		err = serve(ctx, lines, answer, c.Call)
+		ready("")
+		err = serve(ctx, lines, answer, c.Run)
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		return errors.Join(err, c.Close(stop))
@@ -78,14 +89,14 @@ func untilEOF(ctx context.Context, lines *bufio.Scanner) context.Context {
 	return ctx
 }
 
-// serve makes the calls that each line asks for.
-func serve(ctx context.Context, lines *bufio.Scanner, answer *json.Encoder, call func(context.Context) error) error {
+// serve runs the load that each line asks for.
+func serve(ctx context.Context, lines *bufio.Scanner, answer *json.Encoder, load func(context.Context, bench.Load) bench.Result) error {
 	for lines.Scan() {
-		var load bench.Load
-		if err := json.Unmarshal(lines.Bytes(), &load); err != nil {
+		var l bench.Load
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
 			return err
 		}
-		if err := answer.Encode(bench.Run(ctx, load, call)); err != nil {
+		if err := answer.Encode(load(ctx, l)); err != nil {
 			return err
 		}
 	}
