@@ -21,9 +21,9 @@ func (a *app) castCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cast [flags] METHOD [ARG...]",
 		Short: "Start a method without waiting for it",
-		Long: `Cast sends a request to run METHOD and ends once the broker has taken it. Whether a server
-received it, and what came of it, is not known. With --fanout every server of the topic
-gets it, without it one does. Arguments are written as for "parley call".
+		Long: `Cast sends a request to run METHOD and ends once the broker has taken it, or a server where
+there is no broker. Whether a server behind the broker received it, and what came of it, is
+not known. With --fanout every server of the topic gets it, without it one does. Arguments are written as for "parley call".
 
 Nothing is printed; with -o json the result is null.`,
 		Example: `  parley cast --topic demo echo greeting=hello

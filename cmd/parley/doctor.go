@@ -45,10 +45,15 @@ fails with what to do there. The exit status is that of the failure.
   consume    the same message comes back
   call       a call is answered
 
+A driver without a broker has nobody to log in to: dns and tcp then look at the hosts where others
+are found, if the URL names any, and tls, login and vhost are skipped. The last four steps go
+through the driver's own listener.
+
 What it declares has a random name and is gone afterwards. A step that works with a flaw is a
 warning, and so is one host of several that does not work.`,
 		Example: `  parley doctor --url rabbit://localhost/
   PARLEY_URL=rabbit://nova@broker1,nova@broker2/ parley doctor
+  parley doctor --url zmq:///run/parley/mesh
   parley doctor --url-file /etc/parley/url -o json`,
 		Args: exactArgs(),
 	}
@@ -210,7 +215,7 @@ func (x *examination) advice(err error) string {
 		return "a URL is DRIVER://USER:PASSWORD@HOST:PORT/VHOST?OPTION=VALUE; in a user or password write @ as %40, : as %3A and / as %2F"
 	}
 	if e, ok := errors.AsType[*driver.Error](err); ok {
-		if text := adviceFor(e.Reason); text != "" {
+		if text := adviceFor(e.Reason); text != "" && !x.direct() {
 			return text
 		}
 	}

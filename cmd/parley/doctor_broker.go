@@ -28,6 +28,9 @@ func (x *examination) login(ctx context.Context) stepResult {
 	}
 	x.transport = s.Transport
 	x.closeAll = append(x.closeAll, s.close)
+	if x.direct() {
+		return x.enter(ctx, s)
+	}
 	err = s.Ping(ctx)
 	if errors.Is(err, messaging.ErrUnsupported) {
 		x.pinged.unsupported = true
@@ -82,6 +85,8 @@ func (x *examination) loggedIn() string {
 // vhost is the second half of what login did.
 func (x *examination) vhost(context.Context) stepResult {
 	switch {
+	case x.direct():
+		return skippedStep(noBroker + " that has any; the URL's path is the driver's")
 	case x.pinged.vhost != nil:
 		return failedStep(x.pinged.vhost)
 	case x.pinged.unsupported:
@@ -152,7 +157,7 @@ func (x *examination) publish(ctx context.Context) stepResult {
 	if err := client.Cast(ctx, noteMethod, map[string]any{}); err != nil {
 		return failedStep(x.blocked(err))
 	}
-	return okStep("the broker took a message in %s", since(x.sent, time.Now()))
+	return okStep("%s took a message in %s", x.taker(), since(x.sent, time.Now()))
 }
 
 // blocked makes of a time that ran out the broker that takes no messages, if it said so.
@@ -171,8 +176,7 @@ func (x *examination) consume(ctx context.Context) stepResult {
 	case at := <-x.arrived:
 		return okStep("it came back %s after it was sent", since(x.sent, at))
 	case <-ctx.Done():
-		return failedf("the user may lack the permission to read the queue, or somebody else reads it: the driver says more with --log-level warn",
-			"the message did not come back within %s", x.timeout)
+		return failedf(x.lostHint(), "the message did not come back within %s", x.timeout)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // hosts are those of the URL; a driver with a port has localhost when there is none. A driver
 // without hosts and port needs no network.
 func (x *examination) hosts() []driver.Host {
-	if len(x.url.Hosts) == 0 && x.info.DefaultPort != 0 {
+	if len(x.url.Hosts) == 0 && x.info.DefaultPort != 0 && !x.direct() {
 		return []driver.Host{{}}
 	}
 	var hosts []driver.Host
@@ -43,7 +43,7 @@ func hostFailure(err error, message, hint string) finding {
 func (x *examination) eachHost(try func(driver.Host) finding) stepResult {
 	hosts := x.hosts()
 	if len(hosts) == 0 {
-		return skippedStep("the URL names no host that could be looked at")
+		return skippedStep(x.noHosts())
 	}
 	var good, bad []string
 	var first error
@@ -65,7 +65,7 @@ func (x *examination) eachHost(try func(driver.Host) finding) stepResult {
 	}
 	detail := strings.Join(append(good, bad...), "; ")
 	switch {
-	case len(good) == 0:
+	case len(good) == 0 && !x.direct():
 		return stepResult{Detail: detail, err: first}
 	case hint != "":
 		return warnStep(detail, hint)
@@ -102,8 +102,7 @@ func (x *examination) connect(ctx context.Context) stepResult {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "tcp", address)
 		if err != nil {
-			return hostFailure(err, err.Error(),
-				fmt.Sprintf("check that the broker runs and listens at %s, and that no firewall is between", address))
+			return hostFailure(err, err.Error(), x.closedHint(address))
 		}
 		took := time.Since(begin)
 		_ = c.Close() // nothing was written
@@ -117,6 +116,8 @@ const soonExpired = 14 * 24 * time.Hour
 // secure makes a TLS handshake with each host by the rules that the driver has.
 func (x *examination) secure(ctx context.Context) stepResult {
 	switch {
+	case x.direct():
+		return skippedStep(noBroker + " to prove who it is; whether nodes do is up to the driver's options")
 	case !x.hasTLS():
 		return skippedStep("the driver has no option for TLS")
 	case x.tls == nil:

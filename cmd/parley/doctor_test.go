@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +79,33 @@ func TestCertificateFinding(t *testing.T) {
 		seen := tlspeer.Seen{Version: "TLS 1.3", Subject: "CN=b", Names: "h", Expires: now.Add(left)}
 		if got := certificateFinding("h:5671", seen, now); got != want {
 			t.Errorf("%v: got %+v, want %+v", left, got, want)
+		}
+	}
+}
+
+// TestDoctorWithoutBroker: a driver that has none is not failed for it.
+func TestDoctorWithoutBroker(t *testing.T) {
+	for url, want := range map[string]map[string]string{
+		"zmq:///run/mesh":                {"dns": stepSkip, "tcp": stepSkip, "tls": stepSkip, "vhost": stepSkip},
+		"zmq://127.0.0.1:1/":             {"dns": stepOK, "tcp": stepWarn, "tls": stepSkip, "vhost": stepSkip},
+		"zmq://no-such-host.invalid:99/": {"dns": stepWarn, "tcp": stepWarn, "tls": stepSkip, "vhost": stepSkip},
+	} {
+		u, err := messaging.ParseURL(url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := &examination{url: u, timeout: time.Second, info: driver.Info{Name: "zmq", Capabilities: []driver.Capability{driver.CapDirect}, DefaultPort: 9501}}
+		for _, s := range x.steps() {
+			if want[s.name] == "" {
+				continue
+			}
+			r := x.perform(t.Context(), s)
+			if r.Status != want[s.name] || r.Detail == "" || (r.Status == stepWarn) != (r.Hint != "") {
+				t.Errorf("%s: got %+v, want %s", url, r, want[s.name])
+			}
+			if r.Status == stepSkip && !strings.HasPrefix(r.Detail, noBroker) {
+				t.Errorf("%s: %s does not say why: %s", url, s.name, r.Detail)
+			}
 		}
 	}
 }

@@ -13,14 +13,12 @@ import (
 // TestKillApplication kills an application as a crash would, client and server in turn. Its
 // driver ends by itself, calls go on with the next one, and the next one removes what the dead
 // one could not.
-func TestKillApplication(t *testing.T) {
-	const (
-		kills   = 6
-		timeout = 3 * time.Second
-	)
-	broker := bed.Broker(t)
-	vhost := broker.NewVhost(t)
-	s := settings{URL: broker.URL(vhost), Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
+func TestKillApplication(t *testing.T) { bed.EachWire(t, testKillApplication) }
+
+func testKillApplication(t *testing.T, w *testbed.Wire) {
+	const timeout = 3 * time.Second
+	kills, place := times(w, 6), w.New(t)
+	s := settings{URL: place.URL, Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
 	startServer := func() *app { return startApp(t, "server", tmp, l, s) }
 	clients := 0
@@ -60,17 +58,18 @@ func TestKillApplication(t *testing.T) {
 	server.stop(t, false)
 	l.check(t, timeout, kills, recoveries)
 	t.Logf("the drivers were gone after %v", ends)
-	mustLeaveNothing(t, tmp)
-	mustLeaveQueues(t, broker, vhost)
+	mustLeaveNothing(t, tmp, kills)
+	mustLeavePlace(t, place, kills)
 }
 
 // TestStopApplication ends applications by SIGTERM under load: with two servers, one of which
 // is replaced by a third, no call fails.
-func TestStopApplication(t *testing.T) {
+func TestStopApplication(t *testing.T) { bed.EachWire(t, testStopApplication) }
+
+func testStopApplication(t *testing.T, w *testbed.Wire) {
 	const timeout = 20 * time.Second
-	broker := bed.Broker(t)
-	vhost := broker.NewVhost(t)
-	s := settings{URL: broker.URL(vhost), Topic: topic, Timeout: timeout, Work: 20 * time.Millisecond}
+	place := w.New(t)
+	s := settings{URL: place.URL, Topic: topic, Timeout: timeout, Work: 20 * time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
 	serve := func(name string) *app {
 		one := s
@@ -99,6 +98,6 @@ func TestStopApplication(t *testing.T) {
 	if sum.OK != sum.Calls || sum.Unreturned > 0 {
 		t.Errorf("%d of %d calls were answered, %d never returned", sum.OK, sum.Calls, sum.Unreturned)
 	}
-	mustLeaveNothing(t, tmp)
-	mustLeaveQueues(t, broker, vhost)
+	mustLeaveNothing(t, tmp, 0)
+	mustLeavePlace(t, place, 0)
 }

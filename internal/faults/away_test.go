@@ -132,6 +132,7 @@ func testPauseBroker(t *testing.T, broker *peertest.RabbitMQ) {
 // TestBrokerAway makes calls while the broker cannot be reached: its port is closed, or the
 // network lost its way.
 func TestBrokerAway(t *testing.T) {
+	bed.Wires(t, testbed.NeedRestart, testbed.NeedProxy)
 	broker := bed.Broker(t)
 	for _, tt := range []struct {
 		name   string

@@ -12,6 +12,7 @@ import (
 
 // TestBroker has a broker of its own: it is stopped, killed, paused and started again.
 func TestBroker(t *testing.T) {
+	bed.Wires(t, testbed.NeedRestart)
 	bed.Broker(t) // fails or skips where there is no RabbitMQ
 	broker := peertest.RunRabbitMQ(t, nil)
 	t.Run("restart", func(t *testing.T) { testRestartBroker(t, broker) })
@@ -54,6 +55,6 @@ func testRestartBroker(t *testing.T, broker *peertest.RabbitMQ) {
 		began = back
 	}
 	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 5*callers })
-	apps.end(t, timeout, len(downs), recoveries)
+	apps.stop(t, timeout, len(downs), recoveries)
 	mustLeaveQueues(t, broker, "/")
 }

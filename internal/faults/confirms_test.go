@@ -27,6 +27,7 @@ type confirmStage struct {
 
 func newConfirmStage(t *testing.T, timeout, work time.Duration) *confirmStage {
 	t.Helper()
+	bed.Wires(t, testbed.NeedProxy)
 	broker := bed.Broker(t)
 	st := &confirmStage{
 		t: t, broker: broker, vhost: broker.NewVhost(t), tmp: tempDir(t), timeout: timeout,
@@ -64,7 +65,7 @@ func (st *confirmStage) end(faults int) summary {
 	if n := mustPublishOnce(st.t, st.calling); n > sum.Calls {
 		st.t.Errorf("%d calls were published as %d requests", sum.Calls, n)
 	}
-	mustLeaveNothing(st.t, st.tmp)
+	mustLeaveNothing(st.t, st.tmp, 0)
 	mustLeaveQueues(st.t, st.broker, st.vhost)
 	return sum
 }

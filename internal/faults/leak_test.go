@@ -34,6 +34,8 @@ var slow = messaging.Method[doArgs, int]{Name: "slow"}
 type leakBench struct {
 	t              *testing.T
 	client, server *messaging.Transport
+	// toNobody is how a call ends that nobody listens to, when its time is over.
+	toNobody error
 	// runs is by the number of the call. It is made before anything is measured.
 	runs    []atomic.Int32
 	next    atomic.Int64 // number of the next call
@@ -54,23 +56,27 @@ func TestLeaksInMemory(t *testing.T) {
 		t.Cleanup(func() { testbed.Close(t, tr) })
 		return tr
 	}
-	b := &leakBench{t: t, client: open(), server: open()}
+	b := &leakBench{t: t, client: open(), server: open(), toNobody: messaging.ErrNoReply}
 	b.run(100_000, 1_000, allowance{goroutines: 2, heap: 1 << 20})
 }
 
-// TestLeaks does the same through driver processes and RabbitMQ.
-func TestLeaks(t *testing.T) {
+// TestLeaks does the same through driver processes and a wire.
+func TestLeaks(t *testing.T) { bed.EachWire(t, testLeaks) }
+
+func testLeaks(t *testing.T, w *testbed.Wire) {
 	mustEndGoroutines(t)
-	broker := bed.Broker(t)
-	vhost := broker.NewVhost(t)
-	url := broker.URL(vhost)
-	b := &leakBench{t: t, client: openQuietly(t, url), server: openQuietly(t, url)}
+	url := w.New(t).URL
+	b := &leakBench{t: t, client: openQuietly(t, url), server: openQuietly(t, url), toNobody: messaging.ErrNoReply}
+	if w.Has(driver.CapDirect) {
+		b.toNobody = messaging.ErrUndeliverable // which a driver without a broker knows
+	}
 	calls, a := 100_000, allowance{goroutines: 2, heap: 2 << 20, driverRAM: 16 << 20}
 	if testbed.RaceEnabled() {
 		// Under the race detector a tenth: it takes four times as long, and what leaks with
 		// a call shows as well. The detector's own memory grows with what it has seen.
 		calls, a.driverRAM = calls/10, 96<<20
 	}
+	calls = times(w, calls)
 	b.run(calls, 1_000, a)
 }
 
@@ -178,11 +184,11 @@ func (b *leakBench) unanswered(n int) {
 	tooLong := messaging.NewRPCClient(b.client, messaging.Target{Topic: topic}, &messaging.RPCClientOptions{Timeout: leakTimeout})
 	nobody := tooLong.With(messaging.Topic("nobody"))
 	b.each(n, func(i int) {
-		c := tooLong
+		c, want := tooLong, messaging.ErrNoReply
 		if i%2 == 0 {
-			c = nobody
+			c, want = nobody, b.toNobody
 		}
-		if _, err := slow.Call(context.Background(), c, doArgs{i}); !errors.Is(err, messaging.ErrNoReply) {
+		if _, err := slow.Call(context.Background(), c, doArgs{i}); !errors.Is(err, want) {
 			b.t.Errorf("call %d ended with %v", i, err)
 		}
 	})

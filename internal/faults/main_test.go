@@ -27,7 +27,7 @@ const (
 )
 
 var (
-	bed     testbed.Bed
+	bed     = testbed.Bed{Also: []string{"zmq"}}
 	figures summaries
 )
 

@@ -13,6 +13,7 @@ import (
 // calls under way end by their deadline, and those after it succeed.
 func TestDeleteQueues(t *testing.T) {
 	const timeout = 2 * time.Second
+	bed.Wires(t, testbed.NeedManagement, testbed.NeedAMQP)
 	broker := bed.Broker(t)
 	vhost := broker.NewVhost(t)
 	s := settings{URL: broker.URL(vhost), Topic: topic, Server: "s1", Timeout: timeout, Work: 5 * time.Millisecond}
@@ -43,6 +44,6 @@ func TestDeleteQueues(t *testing.T) {
 	}
 	// All callers, not only one.
 	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= 10*callers })
-	apps.end(t, timeout, len(recoveries), recoveries)
+	apps.stop(t, timeout, len(recoveries), recoveries)
 	mustLeaveQueues(t, broker, vhost)
 }

@@ -11,23 +11,23 @@ import (
 )
 
 // TestStopServers stops one of three servers by SIGTERM, starts it again and goes on with the
-// next one, twenty times under 64 callers. Every call gets its answer, nothing runs twice, and
+// next one, again and again under 64 callers. Every call gets its answer, nothing runs twice, and
 // no call waits for a server that is on its way out.
 //
 // Upstream's servers take requests while they stop, and do not run them: the callers of every
 // stop wait for their whole timeout.
-func TestStopServers(t *testing.T) {
+func TestStopServers(t *testing.T) { bed.EachWire(t, testStopServers) }
+
+func testStopServers(t *testing.T, w *testbed.Wire) {
 	const (
-		stops   = 20
 		servers = 3
 		timeout = 20 * time.Second
 		// longest is far below the timeout, and far above a call on a machine that starts
 		// and ends processes meanwhile.
 		longest = 3 * time.Second
 	)
-	broker := bed.Broker(t)
-	vhost := broker.NewVhost(t)
-	s := settings{URL: broker.URL(vhost), Topic: topic, Timeout: timeout, Work: 20 * time.Millisecond}
+	stops, place := times(w, 20), w.New(t)
+	s := settings{URL: place.URL, Topic: topic, Timeout: timeout, Work: 20 * time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
 	running := startServers(t, servers, tmp, l, s)
 	c := s
@@ -56,8 +56,8 @@ func TestStopServers(t *testing.T) {
 	if sum.LongestMS > millis(longest) {
 		t.Errorf("a call took %v ms: it waited for a server that stopped", sum.LongestMS)
 	}
-	mustLeaveNothing(t, tmp)
-	mustLeaveQueues(t, broker, vhost)
+	mustLeaveNothing(t, tmp, 0)
+	mustLeavePlace(t, place, 0)
 }
 
 // startServers starts servers s1, s2 and so on.

@@ -11,7 +11,9 @@ import (
 )
 
 // TestHotSwap replaces the drivers of both ends, in turn, under 64 callers. Not one call fails.
-func TestHotSwap(t *testing.T) {
+func TestHotSwap(t *testing.T) { bed.EachWire(t, testHotSwap) }
+
+func testHotSwap(t *testing.T, w *testbed.Wire) {
 	const (
 		callers = 64
 		timeout = 10 * time.Second
@@ -20,9 +22,9 @@ func TestHotSwap(t *testing.T) {
 	if testing.Short() || testbed.RaceEnabled() {
 		swaps = 20 // the detector makes each take three times as long
 	}
-	broker := bed.Broker(t)
-	vhost := broker.NewVhost(t)
-	s := settings{URL: broker.URL(vhost), Topic: topic, Server: "s1", Timeout: timeout, Work: time.Millisecond}
+	swaps = times(w, swaps)
+	place := w.New(t)
+	s := settings{URL: place.URL, Topic: topic, Server: "s1", Timeout: timeout, Work: time.Millisecond}
 	l, tmp := newLedger(), tempDir(t)
 	p := pair{ledger: l, tmp: tmp, server: startApp(t, "server", tmp, l, s)}
 	s.Callers, s.First = callers, 1
@@ -49,9 +51,9 @@ func TestHotSwap(t *testing.T) {
 		began = at
 	}
 	testbed.Eventually(t, patience, "calls go through", func() bool { return l.answered(began) >= callers })
-	p.end(t, timeout, swaps, took)
+	p.stop(t, timeout, swaps, took)
 	if sum := l.judge(t, timeout); sum.OK != sum.Calls {
 		t.Errorf("%d of %d calls failed", sum.Calls-sum.OK, sum.Calls)
 	}
-	mustLeaveQueues(t, broker, vhost)
+	mustLeavePlace(t, place, 0)
 }

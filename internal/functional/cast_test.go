@@ -33,7 +33,7 @@ func (a *account) hasFour() bool {
 }
 
 func TestCastSpecificServer(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		g := startGroup(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "group"})
 		castFour(t, g.one(1))
 		testbed.Eventually(t, patience, "the four casts", g.accounts[1].hasFour)
@@ -43,7 +43,7 @@ func TestCastSpecificServer(t *testing.T) {
 }
 
 func TestCastServerInGroup(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		g := startGroup(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "group"})
 		const casts = 20
 		for range casts {
@@ -72,7 +72,7 @@ func TestCastServerInGroup(t *testing.T) {
 }
 
 func TestCastFanout(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		g := startGroup(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "group"})
 		castFour(t, g.any().With(messaging.Fanout()))
 		for _, a := range g.accounts {

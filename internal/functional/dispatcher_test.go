@@ -79,7 +79,7 @@ func (d *dispatch) made() []*messaging.Endpoint {
 }
 
 func TestDispatcher(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		for _, tc := range dispatches() {
 			t.Run(tc.name, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestDispatcher(t *testing.T) {
 func TestDispatcherPing(t *testing.T) {
 	own := messaging.NewEndpoint(nil)
 	own.HandleFunc("oslo_rpc_server_ping", func(context.Context, map[string]any) (any, error) { return "not_pong", nil })
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		for _, tc := range []struct {
 			name      string

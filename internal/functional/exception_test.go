@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 	"github.com/parleymq/parley/messaging/messagingtest"
 	"github.com/parleymq/parley/plugin/driver"
@@ -67,7 +68,7 @@ func (e *novaError) Error() string { return "it is " + e.who }
 
 // TestDeserializeRemoteException: upstream's ten cases by their names, answered by a raw peer.
 func TestDeserializeRemoteException(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedAMQP)
 	s := newOddServer(t, w)
 	tr := w.open(t, messaging.Options{})
 	for _, tc := range []struct {

@@ -14,7 +14,7 @@ import (
 // half second from 14.8.0 to 18.1.0. The bound is generous, for a machine that does other things.
 func TestReplyWakesItsCaller(t *testing.T) {
 	const calls, bound = 50, 100 * time.Millisecond
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		g := startGroup(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "group"})
 		var took []time.Duration
 		for range calls {

@@ -89,7 +89,7 @@ func TestServerLifecycle(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, w *world) {
+			onWires(t, func(t *testing.T, w *world) {
 				tr := w.open(t, messaging.Options{})
 				tc.test(t, tr, messaging.NewRPCServer(tr, target, nil, (&pings{}).endpoint()))
 			})
@@ -100,7 +100,7 @@ func TestServerLifecycle(t *testing.T) {
 // TestShutdownTimesOut is test_timeout_wait and test_timeout_running: a Shutdown whose time runs
 // out while a handler runs returns, and the handler is told.
 func TestShutdownTimesOut(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		ep := messaging.NewEndpoint(nil)
 		running := make(chan struct{})

@@ -11,7 +11,7 @@ import (
 	"github.com/parleymq/parley/internal/testbed"
 )
 
-var bed testbed.Bed
+var bed = testbed.Bed{Also: []string{"zmq"}}
 
 func TestMain(m *testing.M) {
 	if err := testbed.EndQuickly(); err != nil { // every test ends a driver or two

@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -68,7 +69,7 @@ func withType(m amqp.Publishing, contentType, encoding string) amqp.Publishing {
 // TestOddReplies gives a Go client every reply of a server that is not Python's. Upstream's client
 // raises KeyError or JSONDecodeError, or waits in vain, for half of them.
 func TestOddReplies(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedAMQP)
 	s := newOddServer(t, w)
 	c := client(w.open(t, messaging.Options{}), messaging.Target{Topic: "odd"})
 	type one = []amqp.Publishing

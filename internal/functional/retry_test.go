@@ -62,7 +62,7 @@ func TestCallRetryPrecedence(t *testing.T) {
 // TestRetryWithoutConnection: with no connection ever made, the number of retries means the same
 // for calls and casts. Upstream's -1 fails at once there, and its 0 and 2 with an error of kombu.
 func TestRetryWithoutConnection(t *testing.T) {
-	bed.Broker(t)
+	bed.Wires(t, testbed.NeedRestart)
 	for _, tc := range []struct {
 		name        string
 		retry       int
@@ -139,7 +139,7 @@ func door(t *testing.T, addr, to string) {
 // TestRetryUntilTheBrokerComes: what is asked of a broker that is not there yet is done when it
 // comes, whether the driver waits (-1) or the client tries again (9).
 func TestRetryUntilTheBrokerComes(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedRestart, testbed.NeedProxy)
 	broker := bed.Broker(t)
 	p := &pings{}
 	serve(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "testtopic", Server: "testserver"}, nil, p.endpoint())

@@ -14,7 +14,7 @@ import (
 // alone, and only those that are scoped too. What an unscoped one does is a case of
 // TestMultipleServers.
 func TestFanoutStaysInItsExchange(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		scoped := w.open(t, messaging.Options{ScopedFanout: true})
 		plain := w.open(t, messaging.Options{})
 		heard := make(map[string]*pings)

@@ -102,7 +102,7 @@ func (a *answers) work(ctx context.Context, args json.RawMessage) (any, error) {
 // TestSendReceive: many calls on one transport, answered in another order than they were asked
 // in, with every kind of answer. Nobody gets another's.
 func TestSendReceive(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		a := &answers{held: make(map[string]chan struct{}), arrived: make(chan string)}
 		ep := messaging.NewEndpoint(nil)
@@ -220,7 +220,7 @@ func testTimesOut(t *testing.T, c *messaging.RPCClient, a *answers, all []exchan
 // TestRepliesFindTheirCallers is TestRacyWaitForReply: the answer to one caller comes while
 // another waits, and a cast whose method returns something is not answered at all.
 func TestRepliesFindTheirCallers(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		a := &answers{held: make(map[string]chan struct{}), arrived: make(chan string)}
 		ep := messaging.NewEndpoint(nil)

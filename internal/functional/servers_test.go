@@ -103,10 +103,10 @@ func (p pair) want(unscoped bool) [2]string {
 // TestMultipleServers is TestMultipleServers in oslo_messaging/tests/rpc/test_server.py, on real
 // drivers and with the fanout of rabbit crossing exchanges, as upstream's does.
 func TestMultipleServers(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr, other := w.open(t, messaging.Options{}), w.open(t, messaging.Options{})
 		unscoped := tr.Info().Has(driver.CapUnscopedFanout)
-		if unscoped != (w.driver == "rabbit") {
+		if unscoped != w.topicsCross() {
 			t.Errorf("%s says of its fanout that it crosses exchanges: %t", w.driver, unscoped)
 		}
 		if all := pairs(); len(all) != 36 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -18,7 +19,7 @@ import (
 // here, and nothing is for ever.
 func TestCallTimeoutPrecedence(t *testing.T) {
 	const day = 24 * time.Hour // the context's, when nothing nearer is asked for
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		plain, configured := w.open(t, messaging.Options{}), w.open(t, messaging.Options{ReplyTimeout: 21 * time.Second})
 		ep := messaging.NewEndpoint(nil)
 		ep.HandleFunc("left", func(ctx context.Context, _ map[string]any) (any, error) {
@@ -95,7 +96,7 @@ func absent(t *testing.T) string {
 // of 4 s was seen to take 43 s while the broker was away.
 func TestTimeoutCoversConnecting(t *testing.T) {
 	const timeout = 500 * time.Millisecond
-	bed.Broker(t)
+	bed.Wires(t, testbed.NeedRestart)
 	for name, addr := range map[string]string{"silent": silent(t), "absent": absent(t)} {
 		w := newWorld(t, "rabbit", "rabbit://guest:guest@"+addr+"/")
 		c := client(w.open(t, messaging.Options{}), messaging.Target{Topic: "t"}).With(messaging.Timeout(timeout))

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -114,6 +115,7 @@ func TestOpenSadPath(t *testing.T) {
 // real broker as they are. Upstream decodes a virtual host twice, and cannot connect with a
 // password that has a slash.
 func TestEscapedNamesReachTheBroker(t *testing.T) {
+	bed.Wires(t, testbed.NeedLogin)
 	broker := bed.Broker(t)
 	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 	mark := strings.ToLower(rand.Text()[:8])

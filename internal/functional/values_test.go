@@ -20,7 +20,7 @@ import (
 
 // TestValuesCross is test_call and test_direct_call: values that are false are values.
 func TestValuesCross(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		ep := messaging.NewEndpoint(nil)
 		ep.HandleFunc("ping", func(_ context.Context, args map[string]any) (any, error) { return args["arg"], nil })
 		serve(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "testtopic", Server: "testserver"}, nil, ep)
@@ -39,7 +39,7 @@ func TestValuesCross(t *testing.T) {
 // TestCastsArrive is test_cast, where both casts arrive; in one order, because the server
 // handles one request after another.
 func TestCastsArrive(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		p := &pings{}
 		serve(t, tr, messaging.Target{Topic: "testtopic", Server: "testserver"}, &messaging.RPCServerOptions{Concurrency: 1}, p.endpoint())
@@ -61,7 +61,7 @@ func TestCastsArrive(t *testing.T) {
 // TestFailureIsLogged is test_failure and test_expected_failure: the caller sees no difference,
 // the log does.
 func TestFailureIsLogged(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		ep := messaging.NewEndpoint(nil)
 		ep.HandleFunc("unexpected", func(_ context.Context, args map[string]any) (any, error) {
@@ -89,7 +89,7 @@ func TestFailureIsLogged(t *testing.T) {
 // TestUnserialisableResult: upstream's server logs it and says nothing, so that the caller waits
 // in vain.
 func TestUnserialisableResult(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		ep := messaging.NewEndpoint(nil)
 		ep.HandleFunc("bad", func(context.Context, map[string]any) (any, error) { return make(chan int), nil })
@@ -176,7 +176,7 @@ func TestSerializerHooks(t *testing.T) {
 	type pingArgs struct {
 		Arg string `json:"arg"`
 	}
-	onBoth(t, func(t *testing.T, w *world) {
+	onWires(t, func(t *testing.T, w *world) {
 		tr := w.open(t, messaging.Options{})
 		near, far := &marked{}, &marked{}
 		heard := make(chan string, 1)

@@ -82,7 +82,7 @@ func takeID(t *testing.T, m map[string]any, key string) string {
 // TestRequestWireFormat: 18 of upstream's 36, as Parley compresses nothing that it sends, and
 // the same 18 as calls where there is no fanout.
 func TestRequestWireFormat(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedAMQP)
 	tr, peer := w.open(t, messaging.Options{}), newRawPeer(t, w)
 	queues := map[messaging.Target]<-chan amqp.Delivery{
 		{Topic: "testtopic"}:                       peer.consume("testtopic", "openstack", "topic"),
@@ -150,7 +150,7 @@ func checkRequest(t *testing.T, f wireForm, inner map[string]any) {
 // TestReplyWireFormat is what a server makes of requests in all 36 forms. The context has no
 // client_timeout, which upstream's has always.
 func TestReplyWireFormat(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedAMQP)
 	ep := messaging.NewEndpoint(nil)
 	ep.HandleFunc("foo", func(ctx context.Context, args map[string]any) (any, error) {
 		rc, _ := messaging.RequestContextFrom(ctx)
@@ -203,7 +203,7 @@ func compressedMessage(body string, compressed bool) amqp.Publishing {
 // TestDuplicateRequest is TestMsgIdCache: the second copy of a request is not run, and is not
 // left at the broker either.
 func TestDuplicateRequest(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedAMQP)
 	var ran atomic.Int64
 	ep := messaging.NewEndpoint(nil)
 	ep.HandleFunc("count", func(context.Context, map[string]any) (any, error) { return ran.Add(1), nil })
@@ -231,7 +231,7 @@ func TestDuplicateRequest(t *testing.T) {
 
 // TestMonitoredUnknownMethod is TestNoHeartbeatsForUnknownMethod as it is seen on the wire.
 func TestMonitoredUnknownMethod(t *testing.T) {
-	w := rabbitWorld(t)
+	w := worldWith(t, testbed.NeedAMQP)
 	serve(t, w.open(t, messaging.Options{}), messaging.Target{Topic: "testtopic", Server: "testserver"}, nil, (&pings{}).endpoint())
 	peer := newRawPeer(t, w)
 	replies := peer.consume("reply_raw", "", "")

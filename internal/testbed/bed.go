@@ -31,16 +31,19 @@ type Bed struct {
 	Runtime string
 	// Bin is the directory of the other programs.
 	Bin string
+	// Also names the wires that are set up besides rabbit. It is set before Main.
+	Also []string
 
 	top       string
 	broker    *peertest.RabbitMQ
 	brokerErr error
+	ready     []*Wire
 }
 
 // Programs are what Main builds: import paths below the module by the name of the file.
 type Programs map[string]string
 
-// Main builds the rabbit driver and the programs, starts or finds a RabbitMQ node, runs the
+// Main builds the drivers of the wires and the programs, starts or finds a RabbitMQ node, runs the
 // tests and takes everything down. It returns the exit code, which is not zero either when a
 // goroutine is left.
 func (b *Bed) Main(m *testing.M, programs Programs) int {
@@ -86,7 +89,7 @@ func (b *Bed) setUp(programs Programs) (err error) {
 	}
 	var starting sync.WaitGroup
 	starting.Go(func() { b.broker, b.brokerErr = peertest.UseRabbitMQ(ctx) })
-	err = Build(ctx, filepath.Join(b.Drivers, "parley-driver-rabbit"), "plugins/rabbit")
+	err = b.setUpWires(ctx)
 	for name, path := range programs {
 		err = errors.Join(err, Build(ctx, filepath.Join(b.Bin, name), path))
 	}

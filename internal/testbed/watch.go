@@ -77,8 +77,8 @@ func readProcess(dir string) (p Process, ok bool) {
 	return p, true
 }
 
-// Left lists what drivers left: their processes, and everything in dirs but the directory of
-// the user itself.
+// Left lists what drivers left: their processes, and everything in dirs but the directories of
+// the user themselves.
 func (b *Bed) Left(dirs ...string) []string {
 	var left []string
 	for _, p := range b.DriverProcesses() {
@@ -86,7 +86,8 @@ func (b *Bed) Left(dirs ...string) []string {
 	}
 	for _, dir := range append(dirs, b.Runtime) {
 		_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-			own := path == dir || path == filepath.Join(dir, "parley-"+strconv.Itoa(os.Geteuid()))
+			user := filepath.Join(dir, "parley-"+strconv.Itoa(os.Geteuid()))
+			own := path == dir || path == user || path == filepath.Join(user, socketDir)
 			if err == nil && !own {
 				left = append(left, path)
 			}
@@ -94,6 +95,15 @@ func (b *Bed) Left(dirs ...string) []string {
 		})
 	}
 	return left
+}
+
+// socketDir is where nodes without a broker have their sockets, in the directory of the user.
+const socketDir = "sock"
+
+// IsNodeSocket tells the socket of a node without a broker from other files. One whose driver was
+// killed stays until a node starts some time later.
+func IsNodeSocket(path string) bool {
+	return filepath.Base(filepath.Dir(path)) == socketDir && filepath.Ext(path) == ".sock"
 }
 
 // Eventually waits until the condition holds, looking often; the test ends when it does not
