@@ -50,7 +50,7 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 lint: $(TOOLS)/golangci-lint ## gofmt, vet and golangci-lint
-	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/golangci-lint run --allow-serial-runners ./...
 
 layout: ## who may import whom
 	$(GO) test ./internal/layout

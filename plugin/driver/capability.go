@@ -31,6 +31,10 @@ const (
 	CapNotifications Capability = "notifications"
 	// CapPools: every pool of notification listeners gets its own copy.
 	CapPools Capability = "pools"
+	// CapStoredNotifications: a notification that nobody listens to yet can be kept for who listens
+	// later, over restarts of the application. The driver's options say whether it is and for how
+	// long.
+	CapStoredNotifications Capability = "stored_notifications"
 	// CapHeaders: Message.Headers arrive at the other end.
 	CapHeaders Capability = "headers"
 	// CapShared: applications in different processes meet. A driver without it is for tests.

@@ -27,7 +27,7 @@ func newDriver() *rabbit {
 		Capabilities: []driver.Capability{
 			driver.CapRPC, driver.CapFanout, driver.CapScopedFanout, driver.CapUnscopedFanout,
 			driver.CapMandatory, driver.CapStableReplies,
-			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools,
+			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools, driver.CapStoredNotifications,
 			driver.CapHeaders, driver.CapShared,
 		},
 		Options: optionSpecs(),

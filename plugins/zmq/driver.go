@@ -23,7 +23,7 @@ func newDriver() *zmq {
 		Summary: "ZeroMQ between the applications themselves, without a broker",
 		Capabilities: []driver.Capability{
 			driver.CapRPC, driver.CapFanout, driver.CapScopedFanout, driver.CapMandatory, driver.CapStableReplies,
-			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools,
+			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools, driver.CapStoredNotifications,
 			driver.CapHeaders, driver.CapShared, driver.CapAckOnReceipt, driver.CapDirect,
 		},
 		Options: optionSpecs(),
