@@ -72,9 +72,26 @@ func (n *Node) handleLegacy(l *link, frames [][]byte) error {
 	if m.Kind == driver.Call {
 		m.ReplyTo = l.peer.id
 	}
-	l.peer.legacy.seq++
-	n.receive(l.peer, &wire.Packet{Type: typeOf(m.Kind), Seq: l.peer.legacy.seq, Floor: l.peer.legacy.seq, Message: m})
+	for _, pool := range n.poolsFor(&m) {
+		l.peer.legacy.seq++
+		n.receive(l.peer, &wire.Packet{Type: typeOf(m.Kind), Seq: l.peer.legacy.seq, Floor: l.peer.legacy.seq, Pool: pool, Message: m})
+	}
 	return nil
+}
+
+// poolsFor are the pools of listeners here that are to have a copy each.
+func (n *Node) poolsFor(m *driver.Message) []string {
+	if m.Kind != driver.Notification {
+		return []string{""}
+	}
+	var pools []string
+	for l := range n.listeners {
+		k := keyOf(m)
+		if k.pool = l.src.Pool; !l.stopped && l.hears(k) {
+			pools = appendNew(pools, k.pool)
+		}
+	}
+	return pools
 }
 
 // aim gives a request the target of the one listener that it can be for.

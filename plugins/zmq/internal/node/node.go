@@ -294,24 +294,53 @@ func (n *Node) hangUp(ctx context.Context, links []*link) {
 // flushTime bounds the last words to all peers.
 const flushTime = time.Second
 
-// finish waits until all that was sent is answered, and replies that wait for their reader had a
-// moment, or ctx ends.
+// finish waits until all that was sent is answered, and what came back has found another receiver,
+// for a moment or until ctx ends.
 func (n *Node) finish(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()
 	for {
 		n.mu.Lock()
-		open, changed := n.pending.unreported, n.pending.changed
+		open, changed := n.pending.unreported+n.homeless(), n.pending.changed
 		n.mu.Unlock()
 		if open == 0 {
 			return
 		}
 		select {
 		case <-changed:
+		case <-time.After(homelessTime):
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// homelessTime is how often it is looked whether somebody has taken what nobody has.
+const homelessTime = 20 * time.Millisecond
+
+// homeless counts what was taken once and then came back, or whose receiver is gone: nobody but
+// this node has it. Replies may wait for readers that never come.
+func (n *Node) homeless() int {
+	count := 0
+	for _, list := range n.orphans {
+		count += len(list)
+	}
+	for k, q := range n.waiting {
+		if k.kind != driver.SourceReplies {
+			count += q.len()
+		}
+	}
+	for _, p := range n.peers {
+		if len(p.links) > 0 || p.local {
+			continue
+		}
+		for _, pc := range p.out {
+			if pc.to.kind != driver.SourceReplies {
+				count++
+			}
+		}
+	}
+	return count
 }
 
 // closeTime bounds the wait for sends in flight, whatever the ctx of Close says.

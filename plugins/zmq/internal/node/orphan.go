@@ -125,9 +125,15 @@ func (n *Node) heir(instance string, k key) *peer {
 // forsakeOrphans ends those whose application has not come back. It returns when to look again.
 func (n *Node) forsakeOrphans(now time.Time) time.Time {
 	var next time.Time
+	away := len(n.orphans) > 0 && n.o.Registry.Health() != nil
 	for instance, list := range n.orphans {
 		left := list[:0]
 		for _, pc := range list {
+			if away && now.Sub(pc.sent) < n.o.HoldTime {
+				// Who comes back cannot be found now.
+				pc.again = now.Add(n.o.OrphanTime)
+				next = earlier(next, now.Add(n.o.OrphanTime/2))
+			}
 			if now.Before(pc.again) {
 				next = earlier(next, pc.again)
 				left = append(left, pc)

@@ -177,7 +177,7 @@ func (p *peer) forgetBelow(floor uint64) {
 			delete(p.finished, seq)
 		}
 	}
-	p.forgetAt = max(minForget, 2*len(p.finished))
+	p.forgetAt = min(max(minForget, 2*len(p.finished)), maxFinished)
 }
 
 const (

@@ -87,10 +87,11 @@ func (n *Node) retryAll() {
 		return
 	}
 	now := time.Now()
+	// First what an application may have had: it does not remember that for ever.
+	n.adoptOrphans(now)
 	for k := range n.waiting {
 		n.retry(k, now)
 	}
-	n.adoptOrphans(now)
 }
 
 // verdict says whether a parcel has waited long enough, and what it failed of.

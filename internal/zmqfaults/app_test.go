@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package zmqfaults
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parleymq/parley/messaging"
+)
+
+const (
+	roleServer = "server"
+	roleClient = "client"
+	topic      = "work"
+	// slack is how much later than its time a caller may return.
+	slack = time.Second
+	// startTimeout is long for what is to succeed on a busy machine, endTimeout bounds the end of
+	// an application.
+	startTimeout = 30 * time.Second
+	endTimeout   = 20 * time.Second
+	// readyTimeout is longer than the discovery is away.
+	readyTimeout = 2 * time.Minute
+)
+
+// The breaks of a promise that an application makes on purpose, once, to prove that it is found.
+const (
+	sabotageTwice = "twice" // a server notes a run twice
+	sabotageDrop  = "drop"  // a server does not run a cast
+	sabotageLate  = "late"  // a client is kept past its time
+	sabotageWrong = "wrong" // an error without a code
+	sabotageLeave = "leave" // a file is left
+)
+
+// settings are what an application is told.
+type settings struct {
+	Role, Name, URL  string
+	Drivers, Runtime string
+	Ledger, Log      string   // files
+	Servers          []string // that a client calls by their names
+	Sabotage         string
+	Idle             bool          // a client makes requests only when it is told to
+	Concurrency      int           // of a server
+	Dedupe           int           // how many requests a server remembers
+	Backoff          time.Duration // before a driver is started again
+}
+
+// args are those of every method.
+type args struct {
+	ID    string `json:"id"`
+	Sleep int    `json:"sleep"` // of the handler, in milliseconds
+}
+
+// work is a call that gives its id back, note a cast and tell a fanout.
+var (
+	work = messaging.Method[args, string]{Name: "work"}
+	note = messaging.Method[args, string]{Name: "note"}
+	tell = messaging.Method[args, string]{Name: "tell"}
+)
+
+// application is what both roles have.
+type application struct {
+	settings
+	host      *messaging.Host
+	transport *messaging.Transport
+	ledger    *os.File
+}
+
+// actAsApp is an application until it is told to stop.
+func actAsApp(text string) error {
+	a := &application{}
+	if err := json.Unmarshal([]byte(text), &a.settings); err != nil {
+		return err
+	}
+	logFile, err := appendTo(a.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = logFile.Close() }()
+	if a.ledger, err = appendTo(a.Ledger); err != nil {
+		return err
+	}
+	defer func() { _ = a.ledger.Close() }()
+	logger := slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a.host = messaging.NewHost(&messaging.HostOptions{
+		DriverPath: []string{a.Drivers}, RuntimeDir: a.Runtime, Trust: messaging.TrustOff, Logger: logger,
+		Supervision: messaging.Supervision{BreakerFailures: -1, DrainTimeout: 5 * time.Second, ProbationTime: time.Second, BackoffMin: a.Backoff, BackoffMax: time.Second},
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	if a.transport, err = messaging.Open(ctx, a.URL, &messaging.Options{Host: a.host, Logger: logger, AppName: a.Name}); err != nil {
+		return err
+	}
+	if a.Role == roleServer {
+		return a.serve(ctx)
+	}
+	return a.load()
+}
+
+func appendTo(file string) (*os.File, error) {
+	return os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+}
+
+// obey does what comes in on standard input, and answers each line with one. It returns when it is
+// told to stop.
+func (a *application) obey(commands map[string]func(string) (string, error)) error {
+	say("ready")
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		name, arg, _ := strings.Cut(in.Text(), " ")
+		do := commands[name]
+		switch name {
+		case "driver":
+			do = func(string) (string, error) { return strconv.Itoa(a.driver()), nil }
+		case "reload":
+			do = func(string) (string, error) { return "", a.reload() }
+		}
+		answer, err := do(arg)
+		if err != nil {
+			answer = "error " + err.Error()
+		}
+		say(answer)
+		if name == "stop" {
+			return err
+		}
+	}
+	return errors.New("nobody is left to say what to do")
+}
+
+func say(line string) { fmt.Println(strings.ReplaceAll(line, "\n", " ")) }
+
+// driver is the process of the driver, 0 while there is none.
+func (a *application) driver() int {
+	for _, d := range a.host.Running() {
+		return d.PID
+	}
+	return 0
+}
+
+func (a *application) reload() error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	return a.transport.Reload(ctx)
+}
+
+// close ends the transport, and makes sure of what was written.
+func (a *application) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	return a.transport.Close(ctx)
+}
+
+// line is one of a ledger. Times are in nanoseconds of the machine's clock.
+type line struct {
+	ID   string `json:"id"`
+	At   int64  `json:"at"`
+	Kind string `json:"kind,omitempty"` // of a request
+	To   string `json:"to,omitempty"`   // the server it is for, if for one
+	Done bool   `json:"done,omitempty"` // it came to its end
+	Took int64  `json:"took,omitempty"`
+	Code string `json:"code,omitempty"`
+	Text string `json:"text,omitempty"`
+}
+
+// write appends a line at once: what was written stays when the process is killed.
+func (a *application) write(l line) {
+	text, err := json.Marshal(l)
+	if err == nil {
+		_, err = a.ledger.Write(append(text, '\n'))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ledger:", err)
+		os.Exit(1)
+	}
+}
