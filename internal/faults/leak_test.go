@@ -22,9 +22,10 @@ import (
 
 const (
 	crowd = 64
-	// What is not to be answered in time has leakTimeout; slow answers later.
+	// What is not to be answered in time has leakTimeout; slow answers much later, also for a
+	// caller whose timer is late on a busy machine.
 	leakTimeout = 100 * time.Millisecond
-	slowTime    = 3 * leakTimeout / 2
+	slowTime    = 4 * leakTimeout
 )
 
 // slow answers when nobody waits any more.
@@ -188,7 +189,8 @@ func (b *leakBench) unanswered(n int) {
 		if i%2 == 0 {
 			c, want = nobody, b.toNobody
 		}
-		if _, err := slow.Call(context.Background(), c, doArgs{i}); !errors.Is(err, want) {
+		// On a busy machine the time of a call can be up before it is sent.
+		if _, err := slow.Call(context.Background(), c, doArgs{i}); !errors.Is(err, want) && !errors.Is(err, messaging.ErrExpired) {
 			b.t.Errorf("call %d ended with %v", i, err)
 		}
 	})

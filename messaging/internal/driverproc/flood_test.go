@@ -5,6 +5,7 @@ package driverproc
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -63,11 +64,17 @@ func testFlood(t *testing.T, stream, text string) {
 	c.mustBeGone(t)
 }
 
+// heap is what is in use. What is allocated while the collector runs counts until it runs again,
+// which is much when a driver floods a busy machine: the least of a few is what is kept.
 func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		least = min(least, m.HeapAlloc)
+	}
+	return least
 }
 
 // written is how many bytes a process has written to anything.
