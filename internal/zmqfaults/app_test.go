@@ -20,7 +20,9 @@ import (
 const (
 	roleServer = "server"
 	roleClient = "client"
-	topic      = "work"
+	// roleAttacker is no application: it is many clients that send garbage, or nothing.
+	roleAttacker = "attacker"
+	topic        = "work"
 	// slack is how much later than its time a caller may return.
 	slack = time.Second
 	// startTimeout is long for what is to succeed on a busy machine, endTimeout bounds the end of
@@ -79,6 +81,9 @@ func actAsApp(text string) error {
 	a := &application{}
 	if err := json.Unmarshal([]byte(text), &a.settings); err != nil {
 		return err
+	}
+	if a.Role == roleAttacker {
+		return actAsAttackers(a.URL)
 	}
 	logFile, err := appendTo(a.Log)
 	if err != nil {

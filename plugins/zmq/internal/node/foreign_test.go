@@ -3,8 +3,8 @@
 package node
 
 import (
-	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -179,7 +179,7 @@ func TestSameID(t *testing.T) {
 	two.version = 7
 	two.join("b", serves("t"), serves("u"))
 	for i := range 10 {
-		w.begin(n, cast("t", fmt.Sprint(i)))
+		w.begin(n, cast("t", strconv.Itoa(i)))
 	}
 	one.settleDone(one.next(wire.Cast).Seq)
 	two.send(&wire.Packet{Type: wire.Settle, Done: []wire.Range{{From: 0, To: math.MaxUint64}}})

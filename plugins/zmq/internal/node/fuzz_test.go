@@ -4,7 +4,6 @@ package node
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -126,7 +125,7 @@ func FuzzNode(f *testing.F) {
 				}
 				at.mu.Unlock()
 			case 2:
-				m := cast("u", fmt.Sprint(i))
+				m := cast("u", strconv.Itoa(i))
 				m.FailFast, m.Target.Fanout = s.byte()%2 == 0, s.byte()%5 == 0
 				if s.byte()%5 == 0 {
 					m.Target.Topic = "t"

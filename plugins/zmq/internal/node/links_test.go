@@ -5,8 +5,8 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -265,9 +265,9 @@ func TestAbuse(t *testing.T) {
 	for worker := range workers {
 		wg.Go(func() {
 			for i := worker; i < calls; i += workers {
-				if err := p.book.call(p.caller, fmt.Sprint(i), limit); err != nil {
+				if err := p.book.call(p.caller, strconv.Itoa(i), limit); err != nil {
 					mu.Lock()
-					failed[fmt.Sprint(i)] = err
+					failed[strconv.Itoa(i)] = err
 					mu.Unlock()
 				}
 			}
@@ -321,7 +321,7 @@ func TestReorder(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
-			if err := p.book.call(p.caller, fmt.Sprint(i), testWait); err != nil {
+			if err := p.book.call(p.caller, strconv.Itoa(i), testWait); err != nil {
 				t.Errorf("call %d: %v", i, err)
 			}
 		})
@@ -329,7 +329,7 @@ func TestReorder(t *testing.T) {
 	wg.Wait()
 	p.rule(nil)
 	for i := range 100 {
-		if runs := p.book.runs(fmt.Sprint(i)); runs != 1 {
+		if runs := p.book.runs(strconv.Itoa(i)); runs != 1 {
 			t.Errorf("call %d was run %d times", i, runs)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func TestGiveBack(t *testing.T) {
 	w.idle(n)
 
 	for i := range 10 {
-		w.mustSend(n, cast("t", fmt.Sprint(i)))
+		w.mustSend(n, cast("t", strconv.Itoa(i)))
 	}
 	first := w.accept(la, "0")
 	w.done(la, first, driver.Accepted) // twice is no error
@@ -42,7 +43,7 @@ func TestGiveBack(t *testing.T) {
 		t.Error(err)
 	}
 	for i := 2; i < 10; i++ {
-		w.accept(lb, fmt.Sprint(i))
+		w.accept(lb, strconv.Itoa(i))
 	}
 	if _, err := la.Poll(w.soon(), 1); driver.ReasonOf(err) != driver.ReasonClosed {
 		t.Errorf("Poll after Stop: %v", err)
@@ -66,7 +67,7 @@ func TestRecall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 1; i < 10; i++ {
-		w.mustSend(n, cast("t", fmt.Sprint(i)))
+		w.mustSend(n, cast("t", strconv.Itoa(i)))
 	}
 	lb := w.listen(b, server("t", "b"))
 	got := map[string]bool{}
@@ -86,7 +87,7 @@ func TestRoom(t *testing.T) {
 	l := w.listen(other, server("t", "s"))
 	w.knows(n, "t", 1)
 	for i := range 5 {
-		w.mustSend(n, cast("t", fmt.Sprint(i)))
+		w.mustSend(n, cast("t", strconv.Itoa(i)))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -94,7 +95,7 @@ func TestRoom(t *testing.T) {
 	sent := make(chan error, 1)
 	go func() { sent <- w.send(n, cast("t", "5")) }()
 	for i := range 5 {
-		w.accept(l, fmt.Sprint(i))
+		w.accept(l, strconv.Itoa(i))
 	}
 	if err := w.fate(sent); err != nil {
 		t.Error(err)
@@ -111,7 +112,7 @@ func TestQueueFull(t *testing.T) {
 	w.knows(n, "t", 1)
 	var fates []<-chan error
 	for i := range 10 {
-		fates = append(fates, w.begin(n, cast("t", fmt.Sprint(i))))
+		fates = append(fates, w.begin(n, cast("t", strconv.Itoa(i))))
 	}
 	big := cast("t", "big")
 	big.Body = []byte(fmt.Sprintf("%100000d", 1)) // alone it is taken, however large

@@ -3,7 +3,7 @@
 package node
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,7 +26,7 @@ func TestRouteByBurden(t *testing.T) {
 		return n.peers[busy.id].load == 50
 	})
 	for i := range 20 {
-		w.begin(n, cast("t", fmt.Sprint(i)))
+		w.begin(n, cast("t", strconv.Itoa(i)))
 		idle.next(wire.Cast)
 	}
 	busy.quiet(20 * time.Millisecond)
@@ -38,10 +38,10 @@ func TestRouteInTurn(t *testing.T) {
 	n := w.open()
 	var all []*stranger
 	for i := range 4 {
-		all = append(all, w.dial(n, strangerID(i)).join(fmt.Sprint(i), serves("t")))
+		all = append(all, w.dial(n, strangerID(i)).join(strconv.Itoa(i), serves("t")))
 	}
 	for i := range 40 {
-		w.begin(n, cast("t", fmt.Sprint(i)))
+		w.begin(n, cast("t", strconv.Itoa(i)))
 	}
 	for _, s := range all {
 		for range 10 {
@@ -58,7 +58,7 @@ func TestRouteToServer(t *testing.T) {
 	one.Server, two.Server = "one", "two"
 	a, b := w.dial(n, strangerID(1)).join("a", one), w.dial(n, strangerID(2)).join("b", two)
 	for i := range 10 {
-		m := cast("t", fmt.Sprint(i))
+		m := cast("t", strconv.Itoa(i))
 		m.Target.Server = "two"
 		w.begin(n, m)
 		b.next(wire.Cast)
@@ -76,7 +76,7 @@ func TestWindow(t *testing.T) {
 	n := w.open(func(o *Options) { o.Window = 4 })
 	a := w.dial(n, strangerID(1)).join("a", serves("t"))
 	for i := range 10 {
-		w.begin(n, cast("t", fmt.Sprint(i)))
+		w.begin(n, cast("t", strconv.Itoa(i)))
 	}
 	var seqs []uint64
 	for range 4 {
@@ -90,7 +90,7 @@ func TestWindow(t *testing.T) {
 	a.quiet(20 * time.Millisecond)
 	b := w.dial(n, strangerID(2)).join("b", serves("t"))
 	for want := 5; want < 9; want++ {
-		if got := b.next(wire.Cast).Message.UniqueID; got != fmt.Sprint(want) {
+		if got := b.next(wire.Cast).Message.UniqueID; got != strconv.Itoa(want) {
 			t.Errorf("got %s, want %d", got, want)
 		}
 	}
