@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // BenchmarkPeers: calls of one node to 2 and to 200 others of its view, by 16 callers at once. All
@@ -93,9 +94,14 @@ func TestManyPeers(t *testing.T) {
 	}
 	w.mustSend(client, fanoutTo("t", "all"))
 	links := 0
+	later := time.Now().Add(2 * client.o.DeadAfter)
 	for _, l := range all {
 		w.accept(l, "all")
 		l.n.mu.Lock()
+		l.n.sweep(later) // those without a link are not gone for that, or the mesh would count as small
+		if l.n.small() {
+			t.Error("a node takes the mesh for small")
+		}
 		for _, p := range l.n.peers {
 			links += len(p.links)
 		}

@@ -186,7 +186,7 @@ func (n *Node) met() bool {
 func (n *Node) small() bool {
 	count := 0
 	for _, p := range n.peers {
-		if !p.gone && p.legacy == nil {
+		if (!p.gone || p.listed) && p.legacy == nil {
 			count++
 		}
 	}

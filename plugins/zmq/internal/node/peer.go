@@ -75,6 +75,10 @@ func (p *peer) forgettable(now time.Time) bool {
 	return p.left || len(p.finished) == 0 && p.forgot == 0 || now.Sub(p.down) > forgetPeer
 }
 
+// missed reports whether it means anything that there is no link: in a large mesh nobody dials those
+// that nobody has something for.
+func (p *peer) missed() bool { return !p.listed || p.failed != nil || len(p.out) > 0 }
+
 // forgetPeer is how long a gone peer's numbers are kept.
 const forgetPeer = 10 * time.Minute
 

@@ -82,7 +82,7 @@ func (n *Node) sweepPeers(now time.Time) time.Time {
 		if len(p.links) == 0 && !p.gone {
 			at := p.down.Add(n.o.DeadAfter)
 			switch {
-			case !p.listed && p.failed != nil || !now.Before(at):
+			case !p.listed && p.failed != nil || p.missed() && !now.Before(at):
 				n.lose(p, "no connection")
 			case len(p.out) > 0 || !p.listed:
 				next = earlier(next, at)

@@ -165,6 +165,7 @@ func (s *dirStore) settle(present map[string]bool) {
 // dropVanished finds records whose node is dead and removes the files of those that are so for
 // long, or for sure.
 func (s *dirStore) dropVanished() {
+	looks := &processLooks{}
 	for node, e := range s.entries {
 		if e.file == nil || e.gone {
 			continue
@@ -174,7 +175,7 @@ func (s *dirStore) dropVanished() {
 		switch {
 		case s.me.sees(p):
 			// The thorough look is dearer; it finds a process whose id another one has now.
-			e.gone = p.vanished() || age > s.ttl/renewals && p.ended()
+			e.gone = looks.vanished(p) || age > s.ttl/renewals && looks.ended(p)
 		case age > s.ttl*2/renewals:
 			e.gone = s.refused(e.file)
 		}

@@ -38,6 +38,8 @@ const (
 	hintDelay = 20 * time.Millisecond
 	// hintShare keeps looks for hints to a small part of the time, when many nodes start at once.
 	hintShare = 20
+	// slowestHint is how late a hint is followed at most.
+	slowestHint = 5 * time.Second
 	// withdrawTime bounds what Close takes for a store that hangs, whatever its ctx says.
 	withdrawTime = 5 * time.Second
 )
@@ -169,7 +171,7 @@ func (k *keeper) run(ctx context.Context) {
 			k.tick(ctx)
 		case <-k.store.hints():
 			if soon == nil {
-				soon = time.After(min(hintDelay+hintShare*took, k.every))
+				soon = time.After(min(hintDelay+hintShare*took, slowestHint))
 			}
 		case <-soon:
 			soon = nil

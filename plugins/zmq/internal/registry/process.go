@@ -57,3 +57,25 @@ func (p process) ended() bool {
 	// It is hidden from us rather than gone when it cannot be read.
 	return ok && (stat.Start != p.Start || stat.State == 'Z')
 }
+
+// processLooks asks once for each process, however many nodes it has.
+type processLooks struct {
+	gone, surelyGone map[process]bool
+}
+
+func (l *processLooks) vanished(p process) bool { return once(&l.gone, p, process.vanished) }
+
+func (l *processLooks) ended(p process) bool { return once(&l.surelyGone, p, process.ended) }
+
+// once is what ask says of p, from memory if it was asked before.
+func once(known *map[process]bool, p process, ask func(process) bool) bool {
+	if *known == nil {
+		*known = make(map[process]bool)
+	}
+	answer, asked := (*known)[p]
+	if !asked {
+		answer = ask(p)
+		(*known)[p] = answer
+	}
+	return answer
+}
