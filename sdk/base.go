@@ -38,11 +38,17 @@ func (BaseConn) Ping(context.Context) error {
 	return driver.Errorf(driver.ReasonUnsupported, "this driver cannot ping its broker")
 }
 
+// Queues refuses.
+func (BaseConn) Queues(context.Context, []driver.NotificationTopic, string) ([]driver.QueueStatus, error) {
+	return nil, driver.Errorf(driver.ReasonUnsupported, "this driver cannot tell what waits in queues")
+}
+
 // Close does nothing.
 func (BaseConn) Close(context.Context) error { return nil }
 
 var (
-	_ driver.Driver = BaseDriver{}
-	_ driver.Conn   = BaseConn{}
-	_ driver.Pinger = BaseConn{}
+	_ driver.Driver         = BaseDriver{}
+	_ driver.Conn           = BaseConn{}
+	_ driver.Pinger         = BaseConn{}
+	_ driver.QueueInspector = BaseConn{}
 )

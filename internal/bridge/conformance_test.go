@@ -83,4 +83,9 @@ func (c plainConn) Listen(ctx context.Context, src driver.Source) (driver.Listen
 // Ping is optional too, but the suite asks every Conn that has the method.
 func (c plainConn) Ping(ctx context.Context) error { return c.Conn.(driver.Pinger).Ping(ctx) }
 
+// Queues is what the memory driver's capability promises.
+func (c plainConn) Queues(ctx context.Context, topics []driver.NotificationTopic, pool string) ([]driver.QueueStatus, error) {
+	return c.Conn.(driver.QueueInspector).Queues(ctx, topics, pool)
+}
+
 type plainListener struct{ driver.Listener }

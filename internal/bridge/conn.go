@@ -20,9 +20,10 @@ type Conn struct {
 }
 
 var (
-	_ driver.Conn        = (*Conn)(nil)
-	_ driver.AsyncSender = (*Conn)(nil)
-	_ driver.Pinger      = (*Conn)(nil)
+	_ driver.Conn           = (*Conn)(nil)
+	_ driver.AsyncSender    = (*Conn)(nil)
+	_ driver.Pinger         = (*Conn)(nil)
+	_ driver.QueueInspector = (*Conn)(nil)
 )
 
 func (c *Conn) start() error {

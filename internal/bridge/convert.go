@@ -98,9 +98,7 @@ func sourceToProto(s driver.Source) *pb.Source {
 		Exchange: s.Target.Exchange, Topic: s.Target.Topic, Server: s.Target.Server,
 		ReplyName: s.ReplyName, Pool: s.Pool, Scoped: s.Target.Scoped, AtMostOnce: s.AtMostOnce,
 	}
-	for _, n := range s.Notifications {
-		p.Notifications = append(p.Notifications, &pb.NotificationTopic{Exchange: n.Exchange, Topic: n.Topic, Priority: n.Priority})
-	}
+	p.Notifications = topicsToProto(s.Notifications)
 	return p
 }
 
@@ -113,9 +111,7 @@ func sourceFromProto(p *pb.Source) driver.Source {
 		},
 		ReplyName: p.GetReplyName(), Pool: p.GetPool(), AtMostOnce: p.GetAtMostOnce(),
 	}
-	for _, n := range p.GetNotifications() {
-		s.Notifications = append(s.Notifications, driver.NotificationTopic{Exchange: n.GetExchange(), Topic: n.GetTopic(), Priority: n.GetPriority()})
-	}
+	s.Notifications = topicsFromProto(p.GetNotifications())
 	return s
 }
 

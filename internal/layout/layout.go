@@ -74,8 +74,22 @@ func Rules() []Rule {
 			Never:   []string{"sdk/...", "plugins/...", "go.opentelemetry.io/...", "github.com/prometheus/..."},
 		},
 		{
+			Package: "messaging/messagingrouting",
+			May:     []string{"messaging", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
+			Never:   []string{"sdk/...", "plugins/...", "go.opentelemetry.io/...", "github.com/prometheus/..."},
+		},
+		{Package: "messaging/messagingslog", May: []string{"messaging"}, Never: []string{"sdk/...", "plugins/...", "go.opentelemetry.io/...", "github.com/prometheus/..."}},
+		{Package: "messaging/messaginghttp", May: []string{"messaging"}, Never: []string{"sdk/...", "plugins/...", "go.opentelemetry.io/...", "github.com/prometheus/..."}},
+		{
+			Package: "messaging/messagingcloudevents",
+			May:     []string{"messaging", "internal/pyjson", "github.com/cloudevents/sdk-go/v2/event", "github.com/cloudevents/sdk-go/v2/types"},
+			// The rest of the SDK brings a client, protocols and loggers.
+			Never: append([]string{"sdk/...", "plugins/...", "go.opentelemetry.io/...", "github.com/prometheus/..."},
+				"github.com/cloudevents/sdk-go/v2/client/...", "github.com/cloudevents/sdk-go/v2/protocol/...", "github.com/cloudevents/sdk-go/v2/binding/...", "go.uber.org/..."),
+		},
+		{
 			Package: "messaging",
-			May:     []string{"plugin/driver", "internal/pyjson", "internal/version", "messaging/internal/...", "github.com/google/uuid"},
+			May:     []string{"plugin/driver", "internal/pyjson", "internal/spool", "internal/version", "messaging/internal/...", "github.com/google/uuid"},
 			Never: []string{
 				"sdk/...", "plugins/...", "github.com/rabbitmq/amqp091-go", "github.com/spf13/cobra",
 				"go.opentelemetry.io/...", "github.com/prometheus/...",
@@ -107,7 +121,7 @@ func Rules() []Rule {
 		{
 			Package: "plugins/zmq/...",
 			May: []string{
-				"plugins/zmq/...", "sdk/...", "plugin/driver", "internal/procfs", "internal/pyjson", "internal/tlspeer", "internal/version",
+				"plugins/zmq/...", "sdk/...", "plugin/driver", "internal/procfs", "internal/pyjson", "internal/spool", "internal/tlspeer", "internal/version",
 				"github.com/go-zeromq/zmq4/...", "github.com/redis/go-redis/...", "github.com/fsnotify/fsnotify",
 				"github.com/google/uuid", "golang.org/x/sys/unix",
 			},
@@ -129,6 +143,7 @@ func Rules() []Rule {
 		{Package: "internal/memory", May: []string{"plugin/driver", "internal/version"}, Never: []string{"messaging/...", "sdk/...", "internal/bridge"}},
 		{Package: "internal/pyjson", Never: []string{"*"}},
 		{Package: "internal/procfs", Never: []string{"*"}},
+		{Package: "internal/spool", May: []string{"plugin/driver", "golang.org/x/sys/unix"}, Never: []string{"messaging/...", "sdk/...", "plugins/...", "internal/bridge"}},
 		{Package: "internal/version", Never: []string{"*"}},
 		{Package: "internal/tlspeer", May: []string{"plugin/driver"}, Never: []string{"messaging/...", "sdk/...", "internal/bridge"}},
 		{

@@ -10,7 +10,7 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
-// conn implements driver.Conn, driver.AsyncSender and driver.Pinger.
+// conn implements driver.Conn, driver.AsyncSender, driver.Pinger and driver.QueueInspector.
 type conn struct {
 	vhost        *vhost
 	queueLimit   int
@@ -30,6 +30,8 @@ var (
 	_ driver.Conn        = (*conn)(nil)
 	_ driver.AsyncSender = (*conn)(nil)
 	_ driver.Pinger      = (*conn)(nil)
+
+	_ driver.QueueInspector = (*conn)(nil)
 )
 
 func newConn(v *vhost, options driver.Options) *conn {

@@ -57,6 +57,8 @@ func (d *Driver) Describe() driver.Info {
 	}
 	if d.direct {
 		info.Capabilities = append(info.Capabilities, driver.CapDirect, driver.CapAckOnReceipt)
+	} else {
+		info.Capabilities = append(info.Capabilities, driver.CapQueues)
 	}
 	return info
 }

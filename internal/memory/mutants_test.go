@@ -71,7 +71,7 @@ func mutants() []mutant {
 }
 
 func TestSuiteFindsMutants(t *testing.T) {
-	for _, m := range mutants() {
+	for _, m := range slices.Concat(mutants(), queueMutants()) {
 		t.Run(m.rule+" "+m.name, func(t *testing.T) {
 			if m.rule != "CLOSE-2" { // it counts goroutines, and needs the process for itself
 				t.Parallel()

@@ -163,3 +163,19 @@ func (l *shakyListener) Done(ctx context.Context, outcomes []driver.Outcome) err
 	}
 	return l.Listener.Done(ctx, outcomes)
 }
+
+// Queues waits while the broker is away; a hurried one does not.
+func (c *shakyConn) Queues(ctx context.Context, topics []driver.NotificationTopic, pool string) ([]driver.QueueStatus, error) {
+	if back, _, _ := c.outage.state(); back != nil {
+		away := driver.Errorf(driver.ReasonNotConnected, "the broker is away")
+		if c.outage.manners == hurried {
+			return nil, away
+		}
+		select {
+		case <-back:
+		case <-ctx.Done():
+			return nil, away
+		}
+	}
+	return c.Conn.(driver.QueueInspector).Queues(ctx, topics, pool)
+}

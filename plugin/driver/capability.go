@@ -35,6 +35,8 @@ const (
 	// later, over restarts of the application. The driver's options say whether it is and for how
 	// long.
 	CapStoredNotifications Capability = "stored_notifications"
+	// CapQueues: the Conn tells what waits in the queues of notifications, see [QueueInspector].
+	CapQueues Capability = "notification_queues"
 	// CapHeaders: Message.Headers arrive at the other end.
 	CapHeaders Capability = "headers"
 	// CapShared: applications in different processes meet. A driver without it is for tests.

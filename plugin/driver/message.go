@@ -148,8 +148,9 @@ func (m *Message) Size() int {
 // messageOverhead stands for the fixed fields of a message in a frame.
 const messageOverhead = 64
 
-// Delivery is a message received. Target, Priority, Format and Mandatory are not promised to
-// be set: what a receiver needs is in Body.
+// Delivery is a message received. Target, Priority and Mandatory are not promised to be set: what
+// a receiver needs is in Body. Format is that of a notification as it was sent, where the wire
+// tells; zero stands for not known.
 type Delivery struct {
 	Message
 

@@ -821,6 +821,203 @@ func (*PingResponse) Descriptor() ([]byte, []int) {
 	return file_driver_proto_rawDescGZIP(), []int{10}
 }
 
+type QueuesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conn          uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Topics        []*NotificationTopic   `protobuf:"bytes,3,rep,name=topics,proto3" json:"topics,omitempty"`
+	Pool          string                 `protobuf:"bytes,4,opt,name=pool,proto3" json:"pool,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueuesRequest) Reset() {
+	*x = QueuesRequest{}
+	mi := &file_driver_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueuesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueuesRequest) ProtoMessage() {}
+
+func (x *QueuesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueuesRequest.ProtoReflect.Descriptor instead.
+func (*QueuesRequest) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *QueuesRequest) GetConn() uint64 {
+	if x != nil {
+		return x.Conn
+	}
+	return 0
+}
+
+func (x *QueuesRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *QueuesRequest) GetTopics() []*NotificationTopic {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *QueuesRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+type QueuesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queues        []*QueueStatus         `protobuf:"bytes,1,rep,name=queues,proto3" json:"queues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueuesResponse) Reset() {
+	*x = QueuesResponse{}
+	mi := &file_driver_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueuesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueuesResponse) ProtoMessage() {}
+
+func (x *QueuesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueuesResponse.ProtoReflect.Descriptor instead.
+func (*QueuesResponse) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QueuesResponse) GetQueues() []*QueueStatus {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+type QueueStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pool  string                 `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Those of the question that it holds.
+	Topics        []*NotificationTopic `protobuf:"bytes,3,rep,name=topics,proto3" json:"topics,omitempty"`
+	Exists        bool                 `protobuf:"varint,4,opt,name=exists,proto3" json:"exists,omitempty"`
+	Messages      uint64               `protobuf:"varint,5,opt,name=messages,proto3" json:"messages,omitempty"`
+	Consumers     uint32               `protobuf:"varint,6,opt,name=consumers,proto3" json:"consumers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueStatus) Reset() {
+	*x = QueueStatus{}
+	mi := &file_driver_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueStatus) ProtoMessage() {}
+
+func (x *QueueStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
+func (*QueueStatus) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *QueueStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *QueueStatus) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *QueueStatus) GetTopics() []*NotificationTopic {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *QueueStatus) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *QueueStatus) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetConsumers() uint32 {
+	if x != nil {
+		return x.Consumers
+	}
+	return 0
+}
+
 type CloseConnRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Conn          uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
@@ -831,7 +1028,7 @@ type CloseConnRequest struct {
 
 func (x *CloseConnRequest) Reset() {
 	*x = CloseConnRequest{}
-	mi := &file_driver_proto_msgTypes[11]
+	mi := &file_driver_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1040,7 @@ func (x *CloseConnRequest) String() string {
 func (*CloseConnRequest) ProtoMessage() {}
 
 func (x *CloseConnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[11]
+	mi := &file_driver_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1053,7 @@ func (x *CloseConnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConnRequest.ProtoReflect.Descriptor instead.
 func (*CloseConnRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{11}
+	return file_driver_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CloseConnRequest) GetConn() uint64 {
@@ -881,7 +1078,7 @@ type CloseConnResponse struct {
 
 func (x *CloseConnResponse) Reset() {
 	*x = CloseConnResponse{}
-	mi := &file_driver_proto_msgTypes[12]
+	mi := &file_driver_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1090,7 @@ func (x *CloseConnResponse) String() string {
 func (*CloseConnResponse) ProtoMessage() {}
 
 func (x *CloseConnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[12]
+	mi := &file_driver_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1103,7 @@ func (x *CloseConnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConnResponse.ProtoReflect.Descriptor instead.
 func (*CloseConnResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{12}
+	return file_driver_proto_rawDescGZIP(), []int{15}
 }
 
 type DrainRequest struct {
@@ -918,7 +1115,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_driver_proto_msgTypes[13]
+	mi := &file_driver_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1127,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[13]
+	mi := &file_driver_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1140,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{13}
+	return file_driver_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DrainRequest) GetEpoch() uint64 {
@@ -961,7 +1158,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_driver_proto_msgTypes[14]
+	mi := &file_driver_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1170,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[14]
+	mi := &file_driver_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1183,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{14}
+	return file_driver_proto_rawDescGZIP(), []int{17}
 }
 
 type SessionHostFrame struct {
@@ -1002,7 +1199,7 @@ type SessionHostFrame struct {
 
 func (x *SessionHostFrame) Reset() {
 	*x = SessionHostFrame{}
-	mi := &file_driver_proto_msgTypes[15]
+	mi := &file_driver_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1211,7 @@ func (x *SessionHostFrame) String() string {
 func (*SessionHostFrame) ProtoMessage() {}
 
 func (x *SessionHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[15]
+	mi := &file_driver_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1224,7 @@ func (x *SessionHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionHostFrame.ProtoReflect.Descriptor instead.
 func (*SessionHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{15}
+	return file_driver_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionHostFrame) GetEpoch() uint64 {
@@ -1062,7 +1259,7 @@ type SessionDriverFrame struct {
 
 func (x *SessionDriverFrame) Reset() {
 	*x = SessionDriverFrame{}
-	mi := &file_driver_proto_msgTypes[16]
+	mi := &file_driver_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1271,7 @@ func (x *SessionDriverFrame) String() string {
 func (*SessionDriverFrame) ProtoMessage() {}
 
 func (x *SessionDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[16]
+	mi := &file_driver_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1284,7 @@ func (x *SessionDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionDriverFrame.ProtoReflect.Descriptor instead.
 func (*SessionDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{16}
+	return file_driver_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SessionDriverFrame) GetEpoch() uint64 {
@@ -1123,7 +1320,7 @@ type ConnState struct {
 
 func (x *ConnState) Reset() {
 	*x = ConnState{}
-	mi := &file_driver_proto_msgTypes[17]
+	mi := &file_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1332,7 @@ func (x *ConnState) String() string {
 func (*ConnState) ProtoMessage() {}
 
 func (x *ConnState) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[17]
+	mi := &file_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1345,7 @@ func (x *ConnState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnState.ProtoReflect.Descriptor instead.
 func (*ConnState) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{17}
+	return file_driver_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ConnState) GetConn() uint64 {
@@ -1215,7 +1412,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_driver_proto_msgTypes[18]
+	mi := &file_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1424,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[18]
+	mi := &file_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1437,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{18}
+	return file_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Message) GetKind() uint32 {
@@ -1417,7 +1614,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1626,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1639,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{19}
+	return file_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Chunk) GetNumber() uint64 {
@@ -1506,7 +1703,7 @@ type SendHostFrame struct {
 
 func (x *SendHostFrame) Reset() {
 	*x = SendHostFrame{}
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1715,7 @@ func (x *SendHostFrame) String() string {
 func (*SendHostFrame) ProtoMessage() {}
 
 func (x *SendHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1728,7 @@ func (x *SendHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendHostFrame.ProtoReflect.Descriptor instead.
 func (*SendHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{20}
+	return file_driver_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SendHostFrame) GetEpoch() uint64 {
@@ -1588,7 +1785,7 @@ type SendDriverFrame struct {
 
 func (x *SendDriverFrame) Reset() {
 	*x = SendDriverFrame{}
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1797,7 @@ func (x *SendDriverFrame) String() string {
 func (*SendDriverFrame) ProtoMessage() {}
 
 func (x *SendDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1810,7 @@ func (x *SendDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendDriverFrame.ProtoReflect.Descriptor instead.
 func (*SendDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{21}
+	return file_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SendDriverFrame) GetEpoch() uint64 {
@@ -1647,7 +1844,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1856,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1869,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{22}
+	return file_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Range) GetFirst() uint64 {
@@ -1699,7 +1896,7 @@ type SendFailure struct {
 
 func (x *SendFailure) Reset() {
 	*x = SendFailure{}
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1908,7 @@ func (x *SendFailure) String() string {
 func (*SendFailure) ProtoMessage() {}
 
 func (x *SendFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1921,7 @@ func (x *SendFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendFailure.ProtoReflect.Descriptor instead.
 func (*SendFailure) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{23}
+	return file_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendFailure) GetNumber() uint64 {
@@ -1762,7 +1959,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1971,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1984,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{24}
+	return file_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Source) GetKind() uint32 {
@@ -1871,7 +2068,7 @@ type NotificationTopic struct {
 
 func (x *NotificationTopic) Reset() {
 	*x = NotificationTopic{}
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2080,7 @@ func (x *NotificationTopic) String() string {
 func (*NotificationTopic) ProtoMessage() {}
 
 func (x *NotificationTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2093,7 @@ func (x *NotificationTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotificationTopic.ProtoReflect.Descriptor instead.
 func (*NotificationTopic) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{25}
+	return file_driver_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NotificationTopic) GetExchange() string {
@@ -1941,7 +2138,7 @@ type ListenHostFrame struct {
 
 func (x *ListenHostFrame) Reset() {
 	*x = ListenHostFrame{}
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2150,7 @@ func (x *ListenHostFrame) String() string {
 func (*ListenHostFrame) ProtoMessage() {}
 
 func (x *ListenHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2163,7 @@ func (x *ListenHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenHostFrame.ProtoReflect.Descriptor instead.
 func (*ListenHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{26}
+	return file_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListenHostFrame) GetEpoch() uint64 {
@@ -2037,7 +2234,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2246,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2259,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{27}
+	return file_driver_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Outcome) GetToken() uint64 {
@@ -2102,7 +2299,7 @@ type ListenDriverFrame struct {
 
 func (x *ListenDriverFrame) Reset() {
 	*x = ListenDriverFrame{}
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2311,7 @@ func (x *ListenDriverFrame) String() string {
 func (*ListenDriverFrame) ProtoMessage() {}
 
 func (x *ListenDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2324,7 @@ func (x *ListenDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenDriverFrame.ProtoReflect.Descriptor instead.
 func (*ListenDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{28}
+	return file_driver_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListenDriverFrame) GetEpoch() uint64 {
@@ -2176,7 +2373,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_driver_proto_msgTypes[29]
+	mi := &file_driver_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2385,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[29]
+	mi := &file_driver_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2398,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{29}
+	return file_driver_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Delivery) GetMessage() *Message {
@@ -2299,7 +2496,21 @@ const file_driver_proto_rawDesc = "" +
 	"\vPingRequest\x12\x12\n" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x0e\n" +
-	"\fPingResponse\"<\n" +
+	"\fPingResponse\"\x8a\x01\n" +
+	"\rQueuesRequest\x12\x12\n" +
+	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12;\n" +
+	"\x06topics\x18\x03 \x03(\v2#.parley.driver.v1.NotificationTopicR\x06topics\x12\x12\n" +
+	"\x04pool\x18\x04 \x01(\tR\x04pool\"G\n" +
+	"\x0eQueuesResponse\x125\n" +
+	"\x06queues\x18\x01 \x03(\v2\x1d.parley.driver.v1.QueueStatusR\x06queues\"\xc4\x01\n" +
+	"\vQueueStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\tR\x04pool\x12;\n" +
+	"\x06topics\x18\x03 \x03(\v2#.parley.driver.v1.NotificationTopicR\x06topics\x12\x16\n" +
+	"\x06exists\x18\x04 \x01(\bR\x06exists\x12\x1a\n" +
+	"\bmessages\x18\x05 \x01(\x04R\bmessages\x12\x1c\n" +
+	"\tconsumers\x18\x06 \x01(\rR\tconsumers\"<\n" +
 	"\x10CloseConnRequest\x12\x12\n" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x13\n" +
@@ -2417,11 +2628,12 @@ const file_driver_proto_rawDesc = "" +
 	"\bDelivery\x123\n" +
 	"\amessage\x18\x01 \x01(\v2\x19.parley.driver.v1.MessageR\amessage\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12 \n" +
-	"\vredelivered\x18\x03 \x01(\bR\vredelivered2\xff\x04\n" +
+	"\vredelivered\x18\x03 \x01(\bR\vredelivered2\xcc\x05\n" +
 	"\x06Driver\x12H\n" +
 	"\x05Hello\x12\x1e.parley.driver.v1.HelloRequest\x1a\x1f.parley.driver.v1.HelloResponse\x12E\n" +
 	"\x04Open\x12\x1d.parley.driver.v1.OpenRequest\x1a\x1e.parley.driver.v1.OpenResponse\x12E\n" +
-	"\x04Ping\x12\x1d.parley.driver.v1.PingRequest\x1a\x1e.parley.driver.v1.PingResponse\x12T\n" +
+	"\x04Ping\x12\x1d.parley.driver.v1.PingRequest\x1a\x1e.parley.driver.v1.PingResponse\x12K\n" +
+	"\x06Queues\x12\x1f.parley.driver.v1.QueuesRequest\x1a .parley.driver.v1.QueuesResponse\x12T\n" +
 	"\tCloseConn\x12\".parley.driver.v1.CloseConnRequest\x1a#.parley.driver.v1.CloseConnResponse\x12H\n" +
 	"\x05Drain\x12\x1e.parley.driver.v1.DrainRequest\x1a\x1f.parley.driver.v1.DrainResponse\x12W\n" +
 	"\aSession\x12\".parley.driver.v1.SessionHostFrame\x1a$.parley.driver.v1.SessionDriverFrame(\x010\x01\x12N\n" +
@@ -2440,7 +2652,7 @@ func file_driver_proto_rawDescGZIP() []byte {
 	return file_driver_proto_rawDescData
 }
 
-var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_driver_proto_goTypes = []any{
 	(*Status)(nil),             // 0: parley.driver.v1.Status
 	(*Limits)(nil),             // 1: parley.driver.v1.Limits
@@ -2453,72 +2665,80 @@ var file_driver_proto_goTypes = []any{
 	(*OpenResponse)(nil),       // 8: parley.driver.v1.OpenResponse
 	(*PingRequest)(nil),        // 9: parley.driver.v1.PingRequest
 	(*PingResponse)(nil),       // 10: parley.driver.v1.PingResponse
-	(*CloseConnRequest)(nil),   // 11: parley.driver.v1.CloseConnRequest
-	(*CloseConnResponse)(nil),  // 12: parley.driver.v1.CloseConnResponse
-	(*DrainRequest)(nil),       // 13: parley.driver.v1.DrainRequest
-	(*DrainResponse)(nil),      // 14: parley.driver.v1.DrainResponse
-	(*SessionHostFrame)(nil),   // 15: parley.driver.v1.SessionHostFrame
-	(*SessionDriverFrame)(nil), // 16: parley.driver.v1.SessionDriverFrame
-	(*ConnState)(nil),          // 17: parley.driver.v1.ConnState
-	(*Message)(nil),            // 18: parley.driver.v1.Message
-	(*Chunk)(nil),              // 19: parley.driver.v1.Chunk
-	(*SendHostFrame)(nil),      // 20: parley.driver.v1.SendHostFrame
-	(*SendDriverFrame)(nil),    // 21: parley.driver.v1.SendDriverFrame
-	(*Range)(nil),              // 22: parley.driver.v1.Range
-	(*SendFailure)(nil),        // 23: parley.driver.v1.SendFailure
-	(*Source)(nil),             // 24: parley.driver.v1.Source
-	(*NotificationTopic)(nil),  // 25: parley.driver.v1.NotificationTopic
-	(*ListenHostFrame)(nil),    // 26: parley.driver.v1.ListenHostFrame
-	(*Outcome)(nil),            // 27: parley.driver.v1.Outcome
-	(*ListenDriverFrame)(nil),  // 28: parley.driver.v1.ListenDriverFrame
-	(*Delivery)(nil),           // 29: parley.driver.v1.Delivery
-	nil,                        // 30: parley.driver.v1.OpenRequest.OptionsEntry
-	nil,                        // 31: parley.driver.v1.Message.HeadersEntry
-	(*anypb.Any)(nil),          // 32: google.protobuf.Any
+	(*QueuesRequest)(nil),      // 11: parley.driver.v1.QueuesRequest
+	(*QueuesResponse)(nil),     // 12: parley.driver.v1.QueuesResponse
+	(*QueueStatus)(nil),        // 13: parley.driver.v1.QueueStatus
+	(*CloseConnRequest)(nil),   // 14: parley.driver.v1.CloseConnRequest
+	(*CloseConnResponse)(nil),  // 15: parley.driver.v1.CloseConnResponse
+	(*DrainRequest)(nil),       // 16: parley.driver.v1.DrainRequest
+	(*DrainResponse)(nil),      // 17: parley.driver.v1.DrainResponse
+	(*SessionHostFrame)(nil),   // 18: parley.driver.v1.SessionHostFrame
+	(*SessionDriverFrame)(nil), // 19: parley.driver.v1.SessionDriverFrame
+	(*ConnState)(nil),          // 20: parley.driver.v1.ConnState
+	(*Message)(nil),            // 21: parley.driver.v1.Message
+	(*Chunk)(nil),              // 22: parley.driver.v1.Chunk
+	(*SendHostFrame)(nil),      // 23: parley.driver.v1.SendHostFrame
+	(*SendDriverFrame)(nil),    // 24: parley.driver.v1.SendDriverFrame
+	(*Range)(nil),              // 25: parley.driver.v1.Range
+	(*SendFailure)(nil),        // 26: parley.driver.v1.SendFailure
+	(*Source)(nil),             // 27: parley.driver.v1.Source
+	(*NotificationTopic)(nil),  // 28: parley.driver.v1.NotificationTopic
+	(*ListenHostFrame)(nil),    // 29: parley.driver.v1.ListenHostFrame
+	(*Outcome)(nil),            // 30: parley.driver.v1.Outcome
+	(*ListenDriverFrame)(nil),  // 31: parley.driver.v1.ListenDriverFrame
+	(*Delivery)(nil),           // 32: parley.driver.v1.Delivery
+	nil,                        // 33: parley.driver.v1.OpenRequest.OptionsEntry
+	nil,                        // 34: parley.driver.v1.Message.HeadersEntry
+	(*anypb.Any)(nil),          // 35: google.protobuf.Any
 }
 var file_driver_proto_depIdxs = []int32{
-	32, // 0: parley.driver.v1.Status.details:type_name -> google.protobuf.Any
+	35, // 0: parley.driver.v1.Status.details:type_name -> google.protobuf.Any
 	1,  // 1: parley.driver.v1.HelloRequest.limits:type_name -> parley.driver.v1.Limits
 	1,  // 2: parley.driver.v1.HelloResponse.limits:type_name -> parley.driver.v1.Limits
 	4,  // 3: parley.driver.v1.HelloResponse.info:type_name -> parley.driver.v1.DriverInfo
 	5,  // 4: parley.driver.v1.DriverInfo.options:type_name -> parley.driver.v1.OptionSpec
 	6,  // 5: parley.driver.v1.OpenRequest.hosts:type_name -> parley.driver.v1.BrokerHost
-	30, // 6: parley.driver.v1.OpenRequest.options:type_name -> parley.driver.v1.OpenRequest.OptionsEntry
-	17, // 7: parley.driver.v1.SessionDriverFrame.states:type_name -> parley.driver.v1.ConnState
-	0,  // 8: parley.driver.v1.ConnState.error:type_name -> parley.driver.v1.Status
-	31, // 9: parley.driver.v1.Message.headers:type_name -> parley.driver.v1.Message.HeadersEntry
-	18, // 10: parley.driver.v1.SendHostFrame.messages:type_name -> parley.driver.v1.Message
-	19, // 11: parley.driver.v1.SendHostFrame.chunks:type_name -> parley.driver.v1.Chunk
-	22, // 12: parley.driver.v1.SendDriverFrame.accepted:type_name -> parley.driver.v1.Range
-	23, // 13: parley.driver.v1.SendDriverFrame.failed:type_name -> parley.driver.v1.SendFailure
-	0,  // 14: parley.driver.v1.SendFailure.error:type_name -> parley.driver.v1.Status
-	25, // 15: parley.driver.v1.Source.notifications:type_name -> parley.driver.v1.NotificationTopic
-	24, // 16: parley.driver.v1.ListenHostFrame.source:type_name -> parley.driver.v1.Source
-	27, // 17: parley.driver.v1.ListenHostFrame.outcomes:type_name -> parley.driver.v1.Outcome
-	29, // 18: parley.driver.v1.ListenDriverFrame.deliveries:type_name -> parley.driver.v1.Delivery
-	19, // 19: parley.driver.v1.ListenDriverFrame.chunks:type_name -> parley.driver.v1.Chunk
-	18, // 20: parley.driver.v1.Delivery.message:type_name -> parley.driver.v1.Message
-	2,  // 21: parley.driver.v1.Driver.Hello:input_type -> parley.driver.v1.HelloRequest
-	7,  // 22: parley.driver.v1.Driver.Open:input_type -> parley.driver.v1.OpenRequest
-	9,  // 23: parley.driver.v1.Driver.Ping:input_type -> parley.driver.v1.PingRequest
-	11, // 24: parley.driver.v1.Driver.CloseConn:input_type -> parley.driver.v1.CloseConnRequest
-	13, // 25: parley.driver.v1.Driver.Drain:input_type -> parley.driver.v1.DrainRequest
-	15, // 26: parley.driver.v1.Driver.Session:input_type -> parley.driver.v1.SessionHostFrame
-	20, // 27: parley.driver.v1.Driver.Send:input_type -> parley.driver.v1.SendHostFrame
-	26, // 28: parley.driver.v1.Driver.Listen:input_type -> parley.driver.v1.ListenHostFrame
-	3,  // 29: parley.driver.v1.Driver.Hello:output_type -> parley.driver.v1.HelloResponse
-	8,  // 30: parley.driver.v1.Driver.Open:output_type -> parley.driver.v1.OpenResponse
-	10, // 31: parley.driver.v1.Driver.Ping:output_type -> parley.driver.v1.PingResponse
-	12, // 32: parley.driver.v1.Driver.CloseConn:output_type -> parley.driver.v1.CloseConnResponse
-	14, // 33: parley.driver.v1.Driver.Drain:output_type -> parley.driver.v1.DrainResponse
-	16, // 34: parley.driver.v1.Driver.Session:output_type -> parley.driver.v1.SessionDriverFrame
-	21, // 35: parley.driver.v1.Driver.Send:output_type -> parley.driver.v1.SendDriverFrame
-	28, // 36: parley.driver.v1.Driver.Listen:output_type -> parley.driver.v1.ListenDriverFrame
-	29, // [29:37] is the sub-list for method output_type
-	21, // [21:29] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	33, // 6: parley.driver.v1.OpenRequest.options:type_name -> parley.driver.v1.OpenRequest.OptionsEntry
+	28, // 7: parley.driver.v1.QueuesRequest.topics:type_name -> parley.driver.v1.NotificationTopic
+	13, // 8: parley.driver.v1.QueuesResponse.queues:type_name -> parley.driver.v1.QueueStatus
+	28, // 9: parley.driver.v1.QueueStatus.topics:type_name -> parley.driver.v1.NotificationTopic
+	20, // 10: parley.driver.v1.SessionDriverFrame.states:type_name -> parley.driver.v1.ConnState
+	0,  // 11: parley.driver.v1.ConnState.error:type_name -> parley.driver.v1.Status
+	34, // 12: parley.driver.v1.Message.headers:type_name -> parley.driver.v1.Message.HeadersEntry
+	21, // 13: parley.driver.v1.SendHostFrame.messages:type_name -> parley.driver.v1.Message
+	22, // 14: parley.driver.v1.SendHostFrame.chunks:type_name -> parley.driver.v1.Chunk
+	25, // 15: parley.driver.v1.SendDriverFrame.accepted:type_name -> parley.driver.v1.Range
+	26, // 16: parley.driver.v1.SendDriverFrame.failed:type_name -> parley.driver.v1.SendFailure
+	0,  // 17: parley.driver.v1.SendFailure.error:type_name -> parley.driver.v1.Status
+	28, // 18: parley.driver.v1.Source.notifications:type_name -> parley.driver.v1.NotificationTopic
+	27, // 19: parley.driver.v1.ListenHostFrame.source:type_name -> parley.driver.v1.Source
+	30, // 20: parley.driver.v1.ListenHostFrame.outcomes:type_name -> parley.driver.v1.Outcome
+	32, // 21: parley.driver.v1.ListenDriverFrame.deliveries:type_name -> parley.driver.v1.Delivery
+	22, // 22: parley.driver.v1.ListenDriverFrame.chunks:type_name -> parley.driver.v1.Chunk
+	21, // 23: parley.driver.v1.Delivery.message:type_name -> parley.driver.v1.Message
+	2,  // 24: parley.driver.v1.Driver.Hello:input_type -> parley.driver.v1.HelloRequest
+	7,  // 25: parley.driver.v1.Driver.Open:input_type -> parley.driver.v1.OpenRequest
+	9,  // 26: parley.driver.v1.Driver.Ping:input_type -> parley.driver.v1.PingRequest
+	11, // 27: parley.driver.v1.Driver.Queues:input_type -> parley.driver.v1.QueuesRequest
+	14, // 28: parley.driver.v1.Driver.CloseConn:input_type -> parley.driver.v1.CloseConnRequest
+	16, // 29: parley.driver.v1.Driver.Drain:input_type -> parley.driver.v1.DrainRequest
+	18, // 30: parley.driver.v1.Driver.Session:input_type -> parley.driver.v1.SessionHostFrame
+	23, // 31: parley.driver.v1.Driver.Send:input_type -> parley.driver.v1.SendHostFrame
+	29, // 32: parley.driver.v1.Driver.Listen:input_type -> parley.driver.v1.ListenHostFrame
+	3,  // 33: parley.driver.v1.Driver.Hello:output_type -> parley.driver.v1.HelloResponse
+	8,  // 34: parley.driver.v1.Driver.Open:output_type -> parley.driver.v1.OpenResponse
+	10, // 35: parley.driver.v1.Driver.Ping:output_type -> parley.driver.v1.PingResponse
+	12, // 36: parley.driver.v1.Driver.Queues:output_type -> parley.driver.v1.QueuesResponse
+	15, // 37: parley.driver.v1.Driver.CloseConn:output_type -> parley.driver.v1.CloseConnResponse
+	17, // 38: parley.driver.v1.Driver.Drain:output_type -> parley.driver.v1.DrainResponse
+	19, // 39: parley.driver.v1.Driver.Session:output_type -> parley.driver.v1.SessionDriverFrame
+	24, // 40: parley.driver.v1.Driver.Send:output_type -> parley.driver.v1.SendDriverFrame
+	31, // 41: parley.driver.v1.Driver.Listen:output_type -> parley.driver.v1.ListenDriverFrame
+	33, // [33:42] is the sub-list for method output_type
+	24, // [24:33] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_driver_proto_init() }
@@ -2529,14 +2749,14 @@ func file_driver_proto_init() {
 	file_driver_proto_msgTypes[5].OneofWrappers = []any{}
 	file_driver_proto_msgTypes[6].OneofWrappers = []any{}
 	file_driver_proto_msgTypes[7].OneofWrappers = []any{}
-	file_driver_proto_msgTypes[15].OneofWrappers = []any{}
+	file_driver_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_proto_rawDesc), len(file_driver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

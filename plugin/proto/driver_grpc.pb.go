@@ -35,6 +35,7 @@ const (
 	Driver_Hello_FullMethodName     = "/parley.driver.v1.Driver/Hello"
 	Driver_Open_FullMethodName      = "/parley.driver.v1.Driver/Open"
 	Driver_Ping_FullMethodName      = "/parley.driver.v1.Driver/Ping"
+	Driver_Queues_FullMethodName    = "/parley.driver.v1.Driver/Queues"
 	Driver_CloseConn_FullMethodName = "/parley.driver.v1.Driver/CloseConn"
 	Driver_Drain_FullMethodName     = "/parley.driver.v1.Driver/Drain"
 	Driver_Session_FullMethodName   = "/parley.driver.v1.Driver/Session"
@@ -52,6 +53,9 @@ type DriverClient interface {
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenResponse, error)
 	// Ping asks a connection's broker for an answer.
 	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error)
+	// Queues tells what waits in the queues of notifications. A driver that does not declare the
+	// capability notification_queues may not know this call.
+	Queues(ctx context.Context, in *QueuesRequest, opts ...grpc.CallOption) (*QueuesResponse, error)
 	// CloseConn ends a connection and everything that belongs to it.
 	CloseConn(ctx context.Context, in *CloseConnRequest, opts ...grpc.CallOption) (*CloseConnResponse, error)
 	// Drain closes all connections; the process ends afterwards by go-plugin's Shutdown.
@@ -96,6 +100,16 @@ func (c *driverClient) Ping(ctx context.Context, in *PingRequest, opts ...grpc.C
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PingResponse)
 	err := c.cc.Invoke(ctx, Driver_Ping_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *driverClient) Queues(ctx context.Context, in *QueuesRequest, opts ...grpc.CallOption) (*QueuesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QueuesResponse)
+	err := c.cc.Invoke(ctx, Driver_Queues_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +185,9 @@ type DriverServer interface {
 	Open(context.Context, *OpenRequest) (*OpenResponse, error)
 	// Ping asks a connection's broker for an answer.
 	Ping(context.Context, *PingRequest) (*PingResponse, error)
+	// Queues tells what waits in the queues of notifications. A driver that does not declare the
+	// capability notification_queues may not know this call.
+	Queues(context.Context, *QueuesRequest) (*QueuesResponse, error)
 	// CloseConn ends a connection and everything that belongs to it.
 	CloseConn(context.Context, *CloseConnRequest) (*CloseConnResponse, error)
 	// Drain closes all connections; the process ends afterwards by go-plugin's Shutdown.
@@ -199,6 +216,9 @@ func (UnimplementedDriverServer) Open(context.Context, *OpenRequest) (*OpenRespo
 }
 func (UnimplementedDriverServer) Ping(context.Context, *PingRequest) (*PingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ping not implemented")
+}
+func (UnimplementedDriverServer) Queues(context.Context, *QueuesRequest) (*QueuesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Queues not implemented")
 }
 func (UnimplementedDriverServer) CloseConn(context.Context, *CloseConnRequest) (*CloseConnResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CloseConn not implemented")
@@ -290,6 +310,24 @@ func _Driver_Ping_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Driver_Queues_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueuesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DriverServer).Queues(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Driver_Queues_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DriverServer).Queues(ctx, req.(*QueuesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Driver_CloseConn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CloseConnRequest)
 	if err := dec(in); err != nil {
@@ -365,6 +403,10 @@ var Driver_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Ping",
 			Handler:    _Driver_Ping_Handler,
+		},
+		{
+			MethodName: "Queues",
+			Handler:    _Driver_Queues_Handler,
 		},
 		{
 			MethodName: "CloseConn",

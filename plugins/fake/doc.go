@@ -38,7 +38,8 @@
 // queue, unless it expires, is requeued, or its listener closes before it is settled; then it
 // comes again at its old place, marked as redelivered. Listeners of one queue take turns. All
 // of it is gone with the process: a driver that is killed has lost its messages, and two
-// applications have a process each and do not meet. It has every capability but "shared".
+// applications have a process each and do not meet. It has every capability of a driver with a
+// broker but "shared" and "stored_notifications".
 //
 // # Errors
 //

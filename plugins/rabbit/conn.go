@@ -29,9 +29,10 @@ type conn struct {
 }
 
 var (
-	_ driver.Conn        = (*conn)(nil)
-	_ driver.AsyncSender = (*conn)(nil)
-	_ driver.Pinger      = (*conn)(nil)
+	_ driver.Conn           = (*conn)(nil)
+	_ driver.AsyncSender    = (*conn)(nil)
+	_ driver.Pinger         = (*conn)(nil)
+	_ driver.QueueInspector = (*conn)(nil)
 )
 
 func openConn(s *settings) *conn {
@@ -110,11 +111,11 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 		c.mu.Unlock()
 		return nil, closedError("connection")
 	}
-	if c.receiving == nil {
-		c.receiving = newLink("receive", c.set, c.state)
-		c.receiving.start()
+	if err := c.checkPurposes(src); err != nil {
+		c.mu.Unlock()
+		return nil, err
 	}
-	l, err := newListener(c, c.receiving, src)
+	l, err := newListener(c, c.receiverLocked(), src)
 	if err != nil {
 		c.mu.Unlock()
 		return nil, err
@@ -128,6 +129,15 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 		return nil, err
 	}
 	return l, nil
+}
+
+// receiverLocked returns the link for receiving.
+func (c *conn) receiverLocked() *link {
+	if c.receiving == nil {
+		c.receiving = newLink("receive", c.set, c.state)
+		c.receiving.start()
+	}
+	return c.receiving
 }
 
 func (c *conn) forget(l *listener) {

@@ -18,10 +18,12 @@ type declarer struct {
 	conn *amqp.Connection
 	ch   *amqp.Channel
 	log  *slog.Logger
+	// found is told of each queue that was declared to be bound.
+	found func(amqp.Queue)
 }
 
 func newDeclarer(conn *amqp.Connection, log *slog.Logger) *declarer {
-	return &declarer{conn: conn, log: log}
+	return &declarer{conn: conn, log: log, found: func(amqp.Queue) {}}
 }
 
 // close gives the channel back.
@@ -58,14 +60,16 @@ func (d *declarer) binding(b binding) *driver.Error {
 	if err := d.exchange(b.exchange); err != nil {
 		return err
 	}
-	if err := d.queue(b.queue); err != nil {
+	queue, err := d.queue(b.queue)
+	if err != nil {
 		return err
 	}
-	err := d.do(func(ch *amqp.Channel) error {
+	d.found(queue)
+	bindErr := d.do(func(ch *amqp.Channel) error {
 		return ch.QueueBind(b.queue.name, b.key, b.exchange.name, false, nil)
 	})
-	if err != nil {
-		return brokerError("bind queue "+quote(b.queue.name)+" to exchange "+quote(b.exchange.name), err)
+	if bindErr != nil {
+		return brokerError("bind queue "+quote(b.queue.name)+" to exchange "+quote(b.exchange.name), bindErr)
 	}
 	return nil
 }
@@ -74,26 +78,28 @@ func (d *declarer) exchange(e exchangeSpec) *driver.Error {
 	err := d.do(func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclare(e.name, e.kind, e.durable, e.autoDelete, false, false, nil)
 	})
-	return d.adopt("exchange", e.name, err, func(ch *amqp.Channel) error {
+	return d.adopt("exchange", e.name, err, false, func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclarePassive(e.name, e.kind, e.durable, e.autoDelete, false, false, nil)
 	})
 }
 
-func (d *declarer) queue(q queueSpec) *driver.Error {
-	err := d.do(func(ch *amqp.Channel) error {
-		_, err := ch.QueueDeclare(q.name, q.durable, q.autoDelete, false, false, q.args)
+// queue returns what the broker told of it, before it was bound.
+func (d *declarer) queue(q queueSpec) (told amqp.Queue, _ *driver.Error) {
+	err := d.do(func(ch *amqp.Channel) (err error) {
+		told, err = ch.QueueDeclare(q.name, q.durable, q.autoDelete, false, false, q.args)
 		return err
 	})
-	return d.adopt("queue", q.name, err, func(ch *amqp.Channel) error {
-		_, err := ch.QueueDeclarePassive(q.name, q.durable, q.autoDelete, false, false, q.args)
+	return told, d.adopt("queue", q.name, err, q.limited, func(ch *amqp.Channel) (err error) {
+		told, err = ch.QueueDeclarePassive(q.name, q.durable, q.autoDelete, false, false, q.args)
 		return err
 	})
 }
 
 // adopt takes an object that others declared with another lifetime as it is (LISTEN-3): it
 // works all the same, and a service that cannot start helps nobody. Upstream does so for
-// exchanges that are not durable, since 17.2.0. Any other difference is an error.
-func (d *declarer) adopt(kind, name string, err error, passive func(*amqp.Channel) error) *driver.Error {
+// exchanges that are not durable, since 17.2.0. The limits of a queue of notifications are such a
+// difference too: peers in Python have none. Any other difference is an error.
+func (d *declarer) adopt(kind, name string, err error, limited bool, passive func(*amqp.Channel) error) *driver.Error {
 	if err == nil {
 		return nil
 	}
@@ -103,7 +109,7 @@ func (d *declarer) adopt(kind, name string, err error, passive func(*amqp.Channe
 		return brokerError(what, err)
 	}
 	differs := inequivalentArg(e.Reason)
-	if differs != "durable" && differs != "auto_delete" {
+	if differs != "durable" && differs != "auto_delete" && (!limited || !isLimit(differs)) {
 		return brokerError(what, err)
 	}
 	if perr := d.do(passive); perr != nil {
@@ -112,6 +118,16 @@ func (d *declarer) adopt(kind, name string, err error, passive func(*amqp.Channe
 	d.log.Warn("using an object of the broker as it is; make the options of all services agree",
 		"kind", kind, "name", name, "differs", differs, "broker", e.Reason)
 	return nil
+}
+
+// isLimit reports whether an argument of a queue bounds what it holds, and changes nothing else.
+func isLimit(arg string) bool {
+	switch arg {
+	case amqp.QueueMaxLenArg, amqp.QueueMaxLenBytesArg, amqp.QueueMessageTTLArg, amqp.QueueOverflowArg:
+		return true
+	default:
+		return false
+	}
 }
 
 func quote(name string) string { return `"` + name + `"` }

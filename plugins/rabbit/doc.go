@@ -11,8 +11,8 @@
 //
 // # Options
 //
-// They have upstream's names and defaults, but for rabbit_confirm_acks, which upstream does not
-// have; "parley-driver-rabbit describe" lists them. Only what works is declared, so that an option
+// They have upstream's names and defaults, but for rabbit_confirm_acks and those that begin with
+// notification_, which upstream does not have; "parley-driver-rabbit describe" lists them. Only what works is declared, so that an option
 // that is accepted has its effect. Waits between attempts to connect follow rabbit_retry_interval, rabbit_retry_backoff and
 // rabbit_interval_max, and are cut to two seconds while a message or a listener waits.
 //
@@ -34,6 +34,33 @@
 // oslo.messaging 9.2. Notifications have a queue <topic>.<priority>, made by publisher and
 // listener alike, or a queue of the pool's name. An object that exists with another durability
 // or auto-delete flag is used as it is, with a warning in the log.
+//
+// # Queues of notifications
+//
+// As upstream's, a notifier declares the queue <topic>.<priority> of what it sends, so that
+// notifications wait for their first listener, and fill the broker when none ever comes. When this
+// driver declares such a queue, and every five minutes from then on, it looks at messages and
+// consumers, and warns of a queue that has the one and not the other, once in an hour for each queue.
+// "parley queues" shows the same.
+//
+// With notification_declare_queues=false a notifier declares the exchange alone: what no listener and
+// no pool has a queue for is then dropped by the broker, in silence unless the message is mandatory.
+// Listeners declare their own queues as ever.
+//
+// notification_queue_max_length, notification_queue_max_bytes, notification_queue_ttl and
+// notification_queue_overflow bound what a queue without a pool holds. They are arguments of the
+// queue, which RabbitMQ compares: services in Python, which have none, cannot declare a queue that was
+// made with them, and fail. Use a policy of the broker where they share it. This driver takes a queue
+// that exists with other limits, or with none, as it is, with a warning: delete it to have new ones.
+// With reject-publish a notification that does not fit fails as BROKER_BLOCKED, in doubt, because
+// another queue may have taken it.
+//
+// The queue of a pool has the pool's name, is bound for every topic and priority, and has no limits. It
+// is a queue like any other: a pool that is called like a topic, a server's queue or
+// <topic>.<priority> takes what was meant for others, and the others take from it. Listen refuses that
+// with CONFIG where the same connection uses both names. AMQP does not tell whom else a queue serves;
+// requests that come out of the queue of a pool are dropped by the core, with a log record that says
+// why.
 //
 // # Guarantees
 //

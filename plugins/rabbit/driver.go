@@ -28,7 +28,7 @@ func newDriver() *rabbit {
 			driver.CapRPC, driver.CapFanout, driver.CapScopedFanout, driver.CapUnscopedFanout,
 			driver.CapMandatory, driver.CapStableReplies,
 			driver.CapExpiry, driver.CapRequeue, driver.CapNotifications, driver.CapPools, driver.CapStoredNotifications,
-			driver.CapHeaders, driver.CapShared,
+			driver.CapQueues, driver.CapHeaders, driver.CapShared,
 		},
 		Options: optionSpecs(),
 	}}}

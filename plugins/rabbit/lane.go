@@ -72,6 +72,7 @@ func newLane(p *publisher, s *session) (*lane, error) {
 		closes:  ch.NotifyClose(make(chan *amqp.Error, 1)),
 		changed: make(chan struct{}, 1), idle: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	l.declarer.found = p.watch.found
 	go l.confirm()
 	return l, nil
 }
@@ -258,11 +259,20 @@ func (l *lane) confirmed(o *outgoing) bool {
 			returned, o.exchange.name, o.key).WithHint("check that the receiver runs and that the names are right")
 	case !acked:
 		// The broker says that it failed, not what became of the message in each queue.
-		err = inDoubt(driver.Errorf(driver.ReasonInternal, "the broker refused to confirm the message for exchange %q and key %q",
-			o.exchange.name, o.key))
+		err = inDoubt(l.refusedError(o))
 	}
 	o.batch.done(o.index, err)
 	return true
+}
+
+// refusedError is that of a message which the broker did not confirm.
+func (l *lane) refusedError(o *outgoing) *driver.Error {
+	if o.binding != nil && l.p.set.notifyRejects {
+		return driver.Errorf(driver.ReasonBrokerBlocked, "the broker did not take the notification for exchange %q and key %q: a queue of it is full",
+			o.exchange.name, o.key).WithHint("have it listened to, or raise %s or %s and delete the queue", optNotifyMaxLength, optNotifyMaxBytes)
+	}
+	return driver.Errorf(driver.ReasonInternal, "the broker refused to confirm the message for exchange %q and key %q", o.exchange.name, o.key).
+		WithHint("it failed to store it, or a queue of it is full and its policy is %s", overflowReject)
 }
 
 // returned notes on the message that the broker gave it back.

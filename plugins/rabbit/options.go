@@ -4,9 +4,13 @@ package main
 
 import (
 	"log/slog"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/plugin/driver"
@@ -30,7 +34,20 @@ const (
 )
 
 // The options that upstream does not have.
-const optConfirmAcks = "rabbit_confirm_acks"
+const (
+	optConfirmAcks     = "rabbit_confirm_acks"
+	optNotifyDeclare   = "notification_declare_queues"
+	optNotifyMaxLength = "notification_queue_max_length"
+	optNotifyMaxBytes  = "notification_queue_max_bytes"
+	optNotifyTTL       = "notification_queue_ttl"
+	optNotifyOverflow  = "notification_queue_overflow"
+)
+
+// What a full queue of notifications does.
+const (
+	overflowDropHead = "drop-head"
+	overflowReject   = "reject-publish"
+)
 
 const (
 	failoverShuffle = "shuffle"
@@ -39,8 +56,30 @@ const (
 )
 
 func optionSpecs() []driver.OptionSpec {
+	return slices.Concat(wireSpecs(), notificationSpecs(), tlspeer.Specs())
+}
+
+// notificationSpecs are about the queues that hold notifications for listeners without a pool. What
+// peers declare must agree, so that the default is what upstream does: they have no limit.
+func notificationSpecs() []driver.OptionSpec {
 	zero := driver.Bound(0)
-	return append([]driver.OptionSpec{
+	return []driver.OptionSpec{
+		{Name: optNotifyDeclare, Type: driver.OptionBool, Default: "true",
+			Help: "let a notifier declare the queues of its notifications, so that they wait for a listener; false drops what no listener or pool has a queue for"},
+		{Name: optNotifyMaxLength, Type: driver.OptionInt, Default: "0", Min: zero, Max: driver.Bound(math.MaxInt32),
+			Help: "the most notifications that a queue without a pool holds; 0 for no limit; declared with the queue, see the driver's documentation for peers in Python"},
+		{Name: optNotifyMaxBytes, Type: driver.OptionInt, Default: "0", Min: zero, Max: driver.Bound(1 << 50),
+			Help: "the most bytes of notifications that a queue without a pool holds; 0 for no limit; declared with the queue"},
+		{Name: optNotifyTTL, Type: driver.OptionSeconds, Default: "0", Min: zero, Max: driver.Bound(2147483),
+			Help: "how long a notification waits in a queue without a pool; 0 for ever; declared with the queue"},
+		{Name: optNotifyOverflow, Type: driver.OptionString, Default: overflowDropHead, Choices: []string{overflowDropHead, overflowReject},
+			Help: "what a full queue without a pool does: drop its oldest notification, or refuse the new one, which then fails to be sent"},
+	}
+}
+
+func wireSpecs() []driver.OptionSpec {
+	zero := driver.Bound(0)
+	return []driver.OptionSpec{
 		{Name: optDurableQueues, Type: driver.OptionBool, Default: "false", Renamed: []string{"rabbit_durable_queues"},
 			Help: "declare the exchange and the queues of topics, servers and notifications durable"},
 		{Name: optAutoDelete, Type: driver.OptionBool, Default: "false",
@@ -69,7 +108,7 @@ func optionSpecs() []driver.OptionSpec {
 			Help: "the SASL mechanism"},
 		{Name: optConfirmAcks, Type: driver.OptionBool, Default: "false",
 			Help: "run a request only when the broker proved that it took its acknowledgement, so that no other server runs it too; costs one round trip to the broker"},
-	}, tlspeer.Specs()...)
+	}
 }
 
 // settings is a Config, taken apart for the rest of the driver. It is never changed.
@@ -97,6 +136,11 @@ type settings struct {
 	prefetch        int
 	directMandatory bool
 	confirmAcks     bool
+
+	notifyDeclare bool       // the notifier declares queues
+	notifyLimits  amqp.Table // arguments of queues of notifications without a pool, or nil
+	notifyRejects bool       // a full one refuses
+	watchInterval time.Duration
 }
 
 func newSettings(cfg driver.Config) (*settings, error) {
@@ -118,8 +162,10 @@ func newSettings(cfg driver.Config) (*settings, error) {
 		retryBackoff: o.Duration(optRetryBackoff), intervalMax: o.Duration(optIntervalMax),
 		shuffle: o.String(optFailover) == failoverShuffle, loginMethod: o.String(optLoginMethod), tls: tls,
 		prefetch: o.Int(optPrefetch), directMandatory: o.Bool(optDirectMandatory),
-		confirmAcks: o.Bool(optConfirmAcks),
+		confirmAcks:   o.Bool(optConfirmAcks),
+		notifyDeclare: o.Bool(optNotifyDeclare), notifyLimits: notifyLimits(o), watchInterval: watchInterval,
 	}
+	s.notifyRejects = s.notifyLimits[amqp.QueueOverflowArg] == overflowReject
 	if s.vhost == "" {
 		s.vhost = "/"
 	}
@@ -133,6 +179,27 @@ func newSettings(cfg driver.Config) (*settings, error) {
 		s.report = func(driver.State) {}
 	}
 	return s, nil
+}
+
+// notifyLimits are the arguments of the limits that are set. The policy alone limits nothing.
+func notifyLimits(o driver.Options) amqp.Table {
+	limits := amqp.Table{}
+	if n := o.Int(optNotifyMaxLength); n > 0 {
+		limits[amqp.QueueMaxLenArg] = int32(n)
+	}
+	if n := o.Int(optNotifyMaxBytes); n > 0 {
+		limits[amqp.QueueMaxLenBytesArg] = int64(n)
+	}
+	if len(limits) > 0 && o.String(optNotifyOverflow) != overflowDropHead {
+		limits[amqp.QueueOverflowArg] = o.String(optNotifyOverflow)
+	}
+	if d := o.Duration(optNotifyTTL); d > 0 {
+		limits[amqp.QueueMessageTTLArg] = int32(max(1, d.Milliseconds()))
+	}
+	if len(limits) == 0 {
+		return nil
+	}
+	return limits
 }
 
 // withCredentials fills in what upstream's AMQP library does for a user or password that is

@@ -137,7 +137,9 @@ func (s *settings) address(o *outgoing, m *driver.Message) error {
 		o.exchange, o.key = s.topicExchange(t.Exchange), t.Topic+"."+m.Priority
 		// A notification without a listener is kept for one that comes later: the publisher
 		// makes the queue.
-		o.binding = &binding{exchange: o.exchange, queue: s.sharedQueue(o.key), key: o.key}
+		if s.notifyDeclare {
+			o.binding = &binding{exchange: o.exchange, queue: s.notificationQueue(o.key), key: o.key}
+		}
 	default:
 		return driver.Errorf(driver.ReasonUnsupported, "the rabbit driver cannot send a message of kind %d", m.Kind)
 	}

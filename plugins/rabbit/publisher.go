@@ -28,6 +28,7 @@ type publisher struct {
 	set    *settings
 	link   *link
 	bodies *bodies
+	watch  *watch
 
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -47,7 +48,7 @@ type publisher struct {
 
 func newPublisher(set *settings, l *link) *publisher {
 	return &publisher{
-		set: set, link: l, bodies: newBodies(), ended: make(chan struct{}),
+		set: set, link: l, bodies: newBodies(), watch: newWatch(set, l), ended: make(chan struct{}),
 		wake: make(chan struct{}, 1), room: make(chan struct{}),
 	}
 }
@@ -302,5 +303,6 @@ func (p *publisher) close(ctx context.Context) {
 // finish waits for the writer and settles what is left.
 func (p *publisher) finish() {
 	<-p.ended
+	p.watch.stop()
 	p.failQueued(closedError("connection"))
 }

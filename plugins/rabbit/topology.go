@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 
@@ -25,6 +26,8 @@ type queueSpec struct {
 	durable    bool
 	autoDelete bool
 	args       amqp.Table
+	// limited may have limits on what it holds that differ from what is there.
+	limited bool
 }
 
 type binding struct {
@@ -63,6 +66,18 @@ func (s *settings) sharedQueue(name string) queueSpec {
 	q := queueSpec{name: name, durable: s.durable || s.quorum, autoDelete: s.autoDelete}
 	if s.quorum {
 		q.args = amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
+	}
+	return q
+}
+
+// notificationQueue is the queue of a topic and priority for the listeners without a pool.
+func (s *settings) notificationQueue(name string) queueSpec {
+	q := s.sharedQueue(name)
+	q.limited = true
+	if len(s.notifyLimits) > 0 {
+		args := maps.Clone(s.notifyLimits)
+		maps.Copy(args, q.args)
+		q.args = args
 	}
 	return q
 }
@@ -129,11 +144,11 @@ func (s *settings) notificationTopology(src driver.Source) topology {
 	var top topology
 	for _, n := range src.Notifications {
 		key := n.Topic + "." + n.Priority
-		name := key
+		queue := s.notificationQueue(key)
 		if src.Pool != "" {
-			name = src.Pool
+			queue = s.sharedQueue(src.Pool)
 		}
-		top.add(binding{exchange: s.topicExchange(n.Exchange), queue: s.sharedQueue(name), key: key})
+		top.add(binding{exchange: s.topicExchange(n.Exchange), queue: queue, key: key})
 	}
 	return top
 }

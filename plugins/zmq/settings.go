@@ -10,11 +10,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/parleymq/parley/internal/spool"
 	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/plugin/driver"
 	"github.com/parleymq/parley/plugins/zmq/internal/node"
 	"github.com/parleymq/parley/plugins/zmq/internal/registry"
-	"github.com/parleymq/parley/plugins/zmq/internal/spool"
 	"github.com/parleymq/parley/plugins/zmq/internal/zmtp"
 )
 

@@ -33,7 +33,7 @@ func (c Case) String() string { return c.Rule + " " + c.Name }
 func Cases() []Case {
 	return slices.Concat(
 		describeCases(), sendCases(), failFastCases(), directCases(), timeCases(), bodyCases(), listenCases(), scopedCases(),
-		replyCases(), notificationCases(), pollCases(), doneCases(), receiptCases(), asyncCases(), stopCases(), closeCases(),
+		replyCases(), notificationCases(), poolCases(), queueCases(), pollCases(), doneCases(), receiptCases(), asyncCases(), stopCases(), closeCases(),
 		brokerCases(), ledgerCases(),
 	)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -146,8 +147,16 @@ func (d *Log) emit(record slog.Record) {
 		return
 	}
 	d.reportDropped()
+	record.PC = origin()
 	// A handler that fails has nobody to tell.
 	_ = d.logger.Handler().Handle(ctx, record)
+}
+
+// origin is where a line came into this program, which tells it from the application's records.
+func origin() uintptr {
+	var pcs [1]uintptr
+	runtime.Callers(2, pcs[:]) // past Callers and this
+	return pcs[0]
 }
 
 func (d *Log) reportDropped() {

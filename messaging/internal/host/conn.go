@@ -60,9 +60,10 @@ type Conn struct {
 }
 
 var (
-	_ driver.Conn        = (*Conn)(nil)
-	_ driver.AsyncSender = (*Conn)(nil)
-	_ driver.Pinger      = (*Conn)(nil)
+	_ driver.Conn           = (*Conn)(nil)
+	_ driver.AsyncSender    = (*Conn)(nil)
+	_ driver.Pinger         = (*Conn)(nil)
+	_ driver.QueueInspector = (*Conn)(nil)
 )
 
 // openConn opens a connection in the supervisor's process and keeps it open.

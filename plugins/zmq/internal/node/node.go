@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parleymq/parley/internal/spool"
 	"github.com/parleymq/parley/plugin/driver"
 	"github.com/parleymq/parley/plugins/zmq/internal/registry"
-	"github.com/parleymq/parley/plugins/zmq/internal/spool"
 	"github.com/parleymq/parley/plugins/zmq/internal/zmtp"
 )
 

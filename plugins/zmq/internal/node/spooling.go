@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleymq/parley/internal/spool"
 	"github.com/parleymq/parley/plugin/driver"
-	"github.com/parleymq/parley/plugins/zmq/internal/spool"
 	"github.com/parleymq/parley/plugins/zmq/internal/wire"
 )
 

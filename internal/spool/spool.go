@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package spool keeps notifications on disk while nobody listens to them.
+// Package spool keeps notifications on disk while nobody takes them: the core's while the broker is
+// away, and those of the driver without a broker while nobody listens.
 //
 // It is a directory of append-only segments. What is settled is noted in a journal beside each
 // segment, and a segment is deleted when all that is in it is settled. The promise is at least
@@ -56,6 +57,11 @@ type Options struct {
 	MaxAge time.Duration
 	// Sync is SyncNone, SyncBatch or SyncEach; "" is SyncBatch.
 	Sync string
+	// SegmentBytes is when the next file is begun. Zero fits MaxBytes; it is kept between the 128th
+	// of that, as each file is open, and the 8th.
+	SegmentBytes int64
+	// FullHint is what the error of a full spool says to do; "" is for one that waits for listeners.
+	FullHint string
 	// Logger is told what was lost; nil is slog.Default.
 	Logger *slog.Logger
 }
@@ -73,6 +79,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Sync == "" {
 		o.Sync = SyncBatch
 	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = segmentBytes
+	}
+	if o.FullHint == "" {
+		o.FullHint = "let somebody listen to them, or raise the size of the spool"
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -81,7 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, driver.Errorf(driver.ReasonConfig, "the spool has no directory")
 	case o.MaxBytes < minMaxBytes:
 		return o, driver.Errorf(driver.ReasonConfig, "the spool %s is to have %d bytes", o.Dir, o.MaxBytes).WithHint("at least %d", minMaxBytes)
-	case o.MaxEntries < 0 || o.MaxAge < 0:
+	case o.MaxEntries < 0 || o.MaxAge < 0 || o.SegmentBytes < 0:
 		return o, driver.Errorf(driver.ReasonConfig, "the bounds of the spool %s are negative", o.Dir)
 	case o.Sync != SyncNone && o.Sync != SyncBatch && o.Sync != SyncEach:
 		return o, driver.Errorf(driver.ReasonConfig, "the spool cannot sync %q", o.Sync).WithHint("want %s, %s or %s", SyncNone, SyncBatch, SyncEach)
@@ -91,7 +103,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // segmentLimit keeps the number of files, each of which is open, below some hundred.
 func (o Options) segmentLimit() int64 {
-	return max(min(segmentBytes, o.MaxBytes/8), o.MaxBytes/128)
+	return max(min(o.SegmentBytes, o.MaxBytes/8), o.MaxBytes/128)
 }
 
 // Entry is one notification.
@@ -237,25 +249,50 @@ func (s *Spool) entries() int {
 	return sum
 }
 
-// Put appends an entry and returns when it is as safe as Options.Sync says. Nothing is kept of
-// data. It fails with
-//
-//   - ReasonBrokerBlocked when the spool or its disk is full: retryable, once somebody took some;
-//   - ReasonMessageTooLarge for an entry that can never fit;
-//   - ReasonInternal when the disk fails, and InDoubt when the entry was written and it is not
-//     known whether the disk has it, or ctx ended while the disk was waited for.
+// Put is Append and Wait.
 func (s *Spool) Put(ctx context.Context, key string, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.checkSize(key, data); err != nil {
+	p, err := s.Append(key, data)
+	if err != nil {
 		return err
+	}
+	return p.Wait(ctx)
+}
+
+// Append appends an entry: a process that is killed from then on does not lose it. Nothing is kept
+// of data. It fails with
+//
+//   - ReasonBrokerBlocked when the spool or its disk is full: retryable, once somebody took some;
+//   - ReasonMessageTooLarge for an entry that can never fit;
+//   - ReasonInternal when the disk fails, and ReasonClosed after Close.
+func (s *Spool) Append(key string, data []byte) (*Pending, error) {
+	if err := s.checkSize(key, data); err != nil {
+		return nil, err
 	}
 	ticket, err := s.append(key, data)
-	if err != nil || s.o.Sync != SyncEach {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	err = s.disk.wait(ctx, ticket)
+	return &Pending{spool: s, ticket: ticket}, nil
+}
+
+// Pending is an entry that was appended.
+type Pending struct {
+	spool  *Spool
+	ticket *syncing
+}
+
+// Wait returns when the entry is as safe as Options.Sync says. It fails with ReasonInternal and
+// InDoubt when the entry was written and it is not known whether the disk has it, or ctx ended
+// while the disk was waited for.
+func (p *Pending) Wait(ctx context.Context) error {
+	s := p.spool
+	if s.o.Sync != SyncEach {
+		return nil
+	}
+	err := s.disk.wait(ctx, p.ticket)
 	switch {
 	case err == nil:
 		return nil
@@ -273,7 +310,7 @@ func (s *Spool) checkSize(key string, data []byte) error {
 	}
 	if limit := min(maxData, s.o.MaxBytes/4); int64(len(key)+len(data)) > limit {
 		return driver.Errorf(driver.ReasonMessageTooLarge, "a notification of %d bytes does not fit the spool %s, which takes %d", len(data), s.o.Dir, limit).
-			WithHint("let somebody listen to it, or raise the size of the spool")
+			WithHint("raise the size of the spool")
 	}
 	return nil
 }

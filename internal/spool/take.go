@@ -157,7 +157,7 @@ func (s *Spool) sweep() {
 	s.clean()
 	if now.Sub(s.told) >= tellTime {
 		s.told = now
-		s.o.Logger.Warn("spooled notifications that nobody wanted got too old and are dropped",
+		s.o.Logger.Warn("spooled notifications that nobody took got too old and are dropped",
 			"spool", s.o.Dir, "age", s.o.MaxAge, "dropped", dropped, "in_all", s.stats.Aged)
 	}
 }
@@ -179,5 +179,5 @@ func (s *Spool) makeRoom(size int64) error {
 		}
 	}
 	return driver.Errorf(driver.ReasonBrokerBlocked, "the spool %s is full: %d notifications wait in %d of %d bytes", s.o.Dir, s.entries(), s.bytes(), s.o.MaxBytes).
-		WithHint("let somebody listen to them, or raise the size of the spool (%d bytes and %d notifications now)", s.o.MaxBytes, s.o.MaxEntries)
+		WithHint("%s (%d bytes and %d notifications now)", s.o.FullHint, s.o.MaxBytes, s.o.MaxEntries)
 }
