@@ -25,7 +25,7 @@ func (sv *serving) admit(d *driver.Delivery, now time.Time) *job {
 	seen, answer := sv.seen.lookUp(d, now)
 	if seen == seenNever {
 		j := sv.newJob(d, now, deadline)
-		sv.seen.begin(j)
+		sv.seen.begin(&j.inProgress)
 		return j
 	}
 	sv.s.counters.duplicates.Add(1)

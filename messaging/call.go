@@ -151,7 +151,7 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 	case err != nil:
 		return nil, c.gaveUp(op, p, err, time.Since(start))
 	case out.err != nil:
-		return nil, c.sendError(ctx, op, out.err)
+		return nil, sendError(ctx, op, out.err)
 	default:
 		return out.delivery, nil
 	}

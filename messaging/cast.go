@@ -40,19 +40,19 @@ func (c *RPCClient) sendCast(ctx context.Context, o *outgoing) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	err := c.sendOften(bounded, msg, c.retries(o))
+	err := c.t.sendOften(bounded, msg, c.retries(o))
 	if inDoubt(err) {
 		c.t.counters.inDoubt.Add(1)
 	}
-	return c.sendError(ctx, o.op, err)
+	return sendError(ctx, o.op, err)
 }
 
 // sendOften sends a message as often as the settings say. What one try left in doubt stays so,
 // whatever the next one fails with.
-func (c *RPCClient) sendOften(ctx context.Context, msg *driver.Message, tries retries) error {
+func (t *Transport) sendOften(ctx context.Context, msg *driver.Message, tries retries) error {
 	var doubt error
 	for {
-		err := driver.MessageErr(c.t.conn.Send(ctx, []*driver.Message{msg}), 0)
+		err := driver.MessageErr(t.conn.Send(ctx, []*driver.Message{msg}), 0)
 		if inDoubt(err) {
 			doubt = err
 		}
@@ -63,7 +63,7 @@ func (c *RPCClient) sendOften(ctx context.Context, msg *driver.Message, tries re
 			}
 			return err
 		}
-		c.t.counters.retries.Add(1)
+		t.counters.retries.Add(1)
 	}
 }
 

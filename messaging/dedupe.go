@@ -26,7 +26,7 @@ const (
 // firstDedupeSize is how many entries there is room for at first.
 const firstDedupeSize = 64
 
-// dedupe knows the unique ids of the requests that a server is handling, and of those it has
+// dedupe knows the unique ids of the messages that a server is handling, and of those it has
 // handled lately: a window bounded by count and age. A request is in it from its admission, is
 // done when its reply is with the broker, and is forgotten when it goes back there. It may be
 // used by many goroutines at once.
@@ -34,14 +34,21 @@ type dedupe struct {
 	size int // entries at most
 	age  time.Duration
 
-	mu      sync.Mutex // guards the rest, and duplicates of every job in running
-	running map[string]*job
+	mu      sync.Mutex // guards the rest, and duplicates of all in running
+	running map[string]*inProgress
 	done    map[string]int64 // id to its number in ring
 	ring    []doneRequest
 	next    int64 // number of the next entry; entry n stands at n modulo len(ring)
 	old     int64 // number of the oldest entry that may still count
 	kept    int   // bytes of all answers in ring
 	keptOld int64 // number of the oldest entry that may have an answer
+}
+
+// inProgress is a message that is being handled.
+type inProgress struct {
+	delivery *driver.Delivery
+	// duplicates are the tokens of repeated deliveries of it; guarded by dedupe.mu.
+	duplicates []uint64
 }
 
 // doneRequest is a request that was handled, and the answer when it is kept.
@@ -66,7 +73,7 @@ func (a *keptAnswer) fits(d *driver.Delivery) bool {
 
 func newDedupe(size int, age time.Duration) *dedupe {
 	return &dedupe{
-		size: size, age: age, running: make(map[string]*job), done: make(map[string]int64),
+		size: size, age: age, running: make(map[string]*inProgress), done: make(map[string]int64),
 		ring: make([]doneRequest, min(size, firstDedupeSize)),
 	}
 }
@@ -107,7 +114,7 @@ func (d *dedupe) lookUp(m *driver.Delivery, now time.Time) (seenState, keptAnswe
 }
 
 // begin remembers that a job is being handled.
-func (d *dedupe) begin(j *job) {
+func (d *dedupe) begin(j *inProgress) {
 	if j.delivery.UniqueID == "" {
 		return
 	}
@@ -117,7 +124,7 @@ func (d *dedupe) begin(j *job) {
 }
 
 // end remembers that a job is done, with its answer, and returns the tokens of its duplicates.
-func (d *dedupe) end(j *job, answer keptAnswer, now time.Time) []uint64 {
+func (d *dedupe) end(j *inProgress, answer keptAnswer, now time.Time) []uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	duplicates := d.leave(j)
@@ -151,13 +158,13 @@ func (d *dedupe) grow() bool {
 
 // forget makes a job's id new again: its message goes back to the broker and will be seen once
 // more. It returns the tokens of its duplicates.
-func (d *dedupe) forget(j *job) []uint64 {
+func (d *dedupe) forget(j *inProgress) []uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.leave(j)
 }
 
-func (d *dedupe) leave(j *job) []uint64 {
+func (d *dedupe) leave(j *inProgress) []uint64 {
 	if id := j.delivery.UniqueID; id != "" && d.running[id] == j {
 		delete(d.running, id)
 	}

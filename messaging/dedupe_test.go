@@ -15,8 +15,8 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
-func jobOf(id string, token uint64) *job {
-	return &job{delivery: withToken(callOf(id, "m", "{}"), token)}
+func jobOf(id string, token uint64) *inProgress {
+	return &inProgress{delivery: withToken(callOf(id, "m", "{}"), token)}
 }
 
 func answerOf(id, body string) keptAnswer {
@@ -210,7 +210,7 @@ func TestDedupeGrows(t *testing.T) {
 		return &driver.Delivery{Message: driver.Message{UniqueID: strconv.Itoa(n)}}
 	}
 	for n := range 3 * size {
-		j := &job{delivery: id(n)}
+		j := &inProgress{delivery: id(n)}
 		d.begin(j)
 		d.end(j, keptAnswer{}, now)
 	}

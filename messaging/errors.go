@@ -28,6 +28,7 @@ const (
 	CodeClosed        Code = "closed"
 	CodeServerClosed  Code = "server_closed"
 	CodeTooLarge      Code = "too_large"
+	CodeSpoolFull     Code = "spool_full"
 	CodeConfig        Code = "config"
 	CodeUnsupported   Code = "unsupported"
 	CodeEncoding      Code = "encoding"
@@ -67,6 +68,8 @@ var (
 	ErrServerClosed error = sentinel{CodeServerClosed, "server closed"}
 	// ErrTooLarge: the message is above a limit.
 	ErrTooLarge error = sentinel{CodeTooLarge, "message too large"}
+	// ErrSpoolFull: a notification was neither taken by the broker nor by the [Spool], which is full.
+	ErrSpoolFull error = sentinel{CodeSpoolFull, "spool full"}
 	// ErrConfig: an option or the URL does not fit the driver, or the application uses a
 	// value in a way it cannot be used.
 	ErrConfig error = sentinel{CodeConfig, "wrong configuration"}

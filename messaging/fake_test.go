@@ -38,6 +38,16 @@ type faults struct {
 func (f *faults) Info() driver.Info { return f.info }
 
 func (f *faults) Send(ctx context.Context, batch []*driver.Message) error {
+	if len(batch) > 1 { // a fault happens to one message
+		errs := make([]error, len(batch))
+		for i := range batch {
+			errs[i] = f.Send(ctx, batch[i:i+1])
+		}
+		if failed := failures(errs); len(failed) == 0 {
+			return nil
+		}
+		return &driver.BatchError{Errs: errs}
+	}
 	for _, m := range batch {
 		if f.onSend != nil {
 			if handled, err := f.onSend(ctx, m); handled {

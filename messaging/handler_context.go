@@ -8,16 +8,21 @@ import (
 	"time"
 )
 
-// handlerContext is the context of one handler. It carries what the request brought with it,
-// and ends with the caller's time where that is known, when the handler returns, and when a
-// shutdown loses patience.
+// handlerContext is the context of one handler of requests. It carries what the request brought
+// with it.
+type handlerContext struct {
+	endingContext
+	rc      *requestContext
+	request ServerRequest
+}
+
+// endingContext is the context of one handler, without what it carries. It ends with the caller's
+// time where that is known, when the handler returns, and when a shutdown loses patience.
 //
 // Most handlers are done before they look at Done. The timer and the context that it needs
 // are made when somebody asks.
-type handlerContext struct {
-	context.Context // of all handlers of the server
-	rc              *requestContext
-	request         ServerRequest
+type endingContext struct {
+	context.Context           // of all handlers of the server
 	deadline        time.Time // zero for none
 
 	mu     sync.Mutex         // guards the rest
@@ -54,10 +59,10 @@ func RequestInfoFrom(ctx context.Context) (RequestInfo, bool) {
 }
 
 // Deadline implements context.Context.
-func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *endingContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
 // Done implements context.Context.
-func (c *handlerContext) Done() <-chan struct{} {
+func (c *endingContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.timed == nil {
@@ -66,7 +71,7 @@ func (c *handlerContext) Done() <-chan struct{} {
 	return c.timed.Done()
 }
 
-func (c *handlerContext) armLocked() {
+func (c *endingContext) armLocked() {
 	if c.deadline.IsZero() {
 		c.timed, c.cancel = context.WithCancel(c.Context)
 	} else {
@@ -78,13 +83,13 @@ func (c *handlerContext) armLocked() {
 }
 
 // Err implements context.Context.
-func (c *handlerContext) Err() error {
+func (c *endingContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.errLocked()
 }
 
-func (c *handlerContext) errLocked() error {
+func (c *endingContext) errLocked() error {
 	switch {
 	case c.final != nil:
 		return c.final
@@ -100,7 +105,7 @@ func (c *handlerContext) errLocked() error {
 }
 
 // end ends the context when the handler has returned.
-func (c *handlerContext) end() {
+func (c *endingContext) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.timed != nil {
@@ -124,6 +129,11 @@ func (c *handlerContext) Value(key any) any {
 	case requestInfoKey:
 		return &c.request.RequestInfo
 	}
+	return c.endingContext.Value(key)
+}
+
+// Value implements context.Context.
+func (c *endingContext) Value(key any) any {
 	c.mu.Lock()
 	inner := c.timed
 	c.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 // job is a request from its admission until its reply is with the broker and it is settled. All
 // that a request needs is in this one piece of memory.
 type job struct {
+	inProgress
 	sv       *serving
-	delivery *driver.Delivery
 	received time.Time
 	// deadline is when nobody wants it any more; zero when that is not known.
 	deadline time.Time
@@ -33,14 +33,11 @@ type job struct {
 	// again says that reply is that of an earlier job: the request was received before.
 	again bool
 
-	key  string // of its order; empty for none
-	next *job   // the next of its key; guarded by ordering.mu
-	// duplicates are the tokens of repeated deliveries of the request; guarded by dedupe.mu.
-	duplicates []uint64
+	key string // of its order; empty for none
 }
 
 func (sv *serving) newJob(d *driver.Delivery, now, deadline time.Time) *job {
-	j := &job{sv: sv, delivery: d, received: now, deadline: deadline, isCall: d.Kind == driver.Call && d.ReplyTo != ""}
+	j := &job{sv: sv, inProgress: inProgress{delivery: d}, received: now, deadline: deadline, isCall: d.Kind == driver.Call && d.ReplyTo != ""}
 	c := &j.context
 	c.Context = sv.work
 	if j.isCall { // nobody waits for a cast: once begun it has all the time it needs

@@ -65,10 +65,15 @@ func plainValue(v any) (any, error) {
 	}
 }
 
-// redactor writes a value as JSON text and stops soon after maxLogged.
-type redactor struct{ text []byte }
+// redactor writes a value as JSON text and stops soon after maxLogged, unless it is to write the
+// whole.
+type redactor struct {
+	text   []byte
+	whole  bool
+	masked bool // something was
+}
 
-func (w *redactor) full() bool { return len(w.text) > maxLogged }
+func (w *redactor) full() bool { return !w.whole && len(w.text) > maxLogged }
 
 func (w *redactor) value(v any, depth int) {
 	if w.full() {
@@ -95,13 +100,18 @@ func (w *redactor) value(v any, depth int) {
 func (w *redactor) string(s string, depth int) {
 	if strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[") {
 		if v, err := pyjson.Decode([]byte(s)); err == nil {
-			inner := redactor{}
+			inner := redactor{whole: w.whole}
 			inner.value(v, depth+1)
-			s = string(inner.text)
+			if inner.masked || !w.whole {
+				s = string(inner.text)
+			}
+			w.masked = w.masked || inner.masked
 		}
 	}
-	// A character may take 6 bytes, never less than one: what is beyond is cut anyway.
-	w.text = pyjson.AppendString(w.text, truncate(s, maxLogged+1))
+	if !w.whole { // a character may take 6 bytes, never less than one: what is beyond is cut anyway
+		s = truncate(s, maxLogged+1)
+	}
+	w.text = pyjson.AppendString(w.text, s)
 }
 
 func (w *redactor) object(object map[string]any, depth int) {
@@ -143,7 +153,10 @@ func (w *redactor) list(list []any, depth int) {
 	w.text = append(w.text, ']')
 }
 
-func (w *redactor) mask() { w.text = append(w.text, `"`+maskedText+`"`...) }
+func (w *redactor) mask() {
+	w.masked = true
+	w.text = append(w.text, `"`+maskedText+`"`...)
+}
 
 // scalar writes what is neither text nor holds anything, and whatever else stands in an
 // untyped map after a turn through JSON.

@@ -21,8 +21,9 @@ func defaultLogKeys() []string {
 }
 
 // NewLogHandler returns a slog.Handler that passes records on to next with what the context they
-// are logged with says: the request context's keys, and in a server's handler also method, target
-// ("topic/server") and message_id. They stand outside all groups. A record that brings an
+// are logged with says: the request context's keys, in a server's handler also method, target
+// ("topic/server") and message_id, and in a listener's handler of a notification also event_type,
+// publisher_id and message_id. They stand outside all groups. A record that brings an
 // attribute of the same name keeps its own.
 //
 // It makes the dispatching context visible to logging, which upstream once did with a store per
@@ -120,17 +121,24 @@ func (h *logHandler) attrsOf(ctx context.Context) []slog.Attr {
 			}
 		}
 	}
-	info, ok := ctx.Value(requestInfoKey{}).(*RequestInfo)
-	if !ok {
-		return attrs
+	if info, ok := ctx.Value(requestInfoKey{}).(*RequestInfo); ok {
+		target := info.Target.Topic + "/" + info.Target.Server
+		if target == "/" {
+			target = ""
+		}
+		return appendShown(attrs, "method", info.Method, "target", target, "message_id", info.MessageID)
 	}
-	for _, a := range [...]struct{ key, value string }{
-		{"method", truncate(info.Method, maxShownMethod)},
-		{"target", info.Target.Topic + "/" + info.Target.Server},
-		{"message_id", truncate(info.MessageID, maxShownMethod)},
-	} {
-		if a.value != "" && a.value != "/" {
-			attrs = append(attrs, slog.String(a.key, a.value))
+	if n, ok := NotificationFrom(ctx); ok {
+		return appendShown(attrs, "event_type", n.EventType, "publisher_id", n.PublisherID, "message_id", n.MessageID)
+	}
+	return attrs
+}
+
+// appendShown appends the names that are not empty, given as keys and values.
+func appendShown(attrs []slog.Attr, names ...string) []slog.Attr {
+	for pair := range slices.Chunk(names, 2) {
+		if key, name := pair[0], pair[len(pair)-1]; name != "" {
+			attrs = append(attrs, shown(key, name))
 		}
 	}
 	return attrs

@@ -35,7 +35,7 @@ func TestLogHandler(t *testing.T) {
 		"tenant": map[string]any{"name": "t", "password": secret}, "auth_token": secret, "n": big.NewInt(7), "empty": "", "null": nil, "admin": true,
 	}
 	client := WithRequestContext(t.Context(), rc)
-	handler := &handlerContext{Context: t.Context(), rc: client.Value(requestContextKey{}).(*requestContext), request: ServerRequest{
+	handler := &handlerContext{endingContext: endingContext{Context: t.Context()}, rc: client.Value(requestContextKey{}).(*requestContext), request: ServerRequest{
 		RequestInfo: RequestInfo{Method: "m", MessageID: "id", Target: Target{Topic: "compute", Server: "host1"}},
 	}}
 	const who = `"request_id":"req-1","global_request_id":"greq","user":"u","user_id":"uid","project":"p","project_id":"pid"`

@@ -165,7 +165,7 @@ func endsWith(d *driver.Error) bool {
 }
 
 // sendError turns the error of sending into the application's, whose ctx is.
-func (c *RPCClient) sendError(ctx context.Context, op operation, err error) error {
+func sendError(ctx context.Context, op operation, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -176,7 +176,7 @@ func (c *RPCClient) sendError(ctx context.Context, op operation, err error) erro
 	case errors.Is(ctx.Err(), context.Canceled) && endsWith(d):
 		return ctx.Err()
 	case d.Reason == driver.ReasonExpired, d.Reason == driver.ReasonCancelled:
-		return op.errorf(CodeExpired, err, "the request was not sent in its time")
+		return op.errorf(CodeExpired, err, "it was not sent in its time")
 	default:
 		return op.wrap(err)
 	}

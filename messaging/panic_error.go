@@ -36,6 +36,16 @@ func recoverPanic(result *any, err *error) {
 	}
 }
 
+// guarded calls f and turns its panic into an error.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
 // recoverPanics is middleware that turns the panics of what it is around into errors.
 func recoverPanics(next ServerHandler) ServerHandler {
 	return func(ctx context.Context, r *ServerRequest) (result any, err error) {

@@ -79,7 +79,7 @@ func (r *receipts) tell() {
 		return
 	}
 	sv := r.sv
-	if err := sv.listener.Done(sv.replyCtx, r.outcomes); err != nil {
+	if err := sv.in.listener.Done(sv.replyCtx, r.outcomes); err != nil {
 		sv.s.opts.Logger.LogAttrs(sv.replyCtx, slog.LevelDebug, "acknowledging requests failed",
 			slog.Int("requests", len(r.outcomes)), errorAttr(err))
 	}

@@ -87,7 +87,7 @@ var errNilContext = errors.New("the serializer returned no context")
 
 // unmarshalContextWith lets the application's serializer derive a context from that of a
 // handler. Its panic is an error.
-func unmarshalContextWith(c *handlerContext, s Serializer) (ctx context.Context, err error) {
+func unmarshalContextWith(c context.Context, s Serializer) (ctx context.Context, err error) {
 	defer recovered(&err)
 	rc, _ := RequestContextFrom(c)
 	if ctx, err = s.UnmarshalContext(c, rc); err == nil && ctx == nil {

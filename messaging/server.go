@@ -4,9 +4,7 @@ package messaging
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -25,7 +23,6 @@ const cancelGrace = 5 * time.Second
 // the caller's time is over, where the wire tells it, and when the handler returns; that a caller
 // gave up, it is not told. A request whose time is over before its handler begins is not run.
 type RPCServer struct {
-	t          *Transport
 	target     Target
 	self       Target // target with its exchange
 	opts       RPCServerOptions
@@ -34,38 +31,16 @@ type RPCServer struct {
 	chain      ServerHandler // all middleware around the method
 	counters   serverCounters
 
-	ready    chan struct{} // closed once requests are received
-	stopping chan struct{} // closed by the first Shutdown
-	done     chan struct{} // closed when Serve ended, or never will begin
-	cancel   chan struct{} // closed when a Shutdown gives up waiting for handlers
-
-	mu    sync.Mutex // guards the rest
-	state serverState
-	// shut and cancelled say that stopping and cancel are closed.
-	shut, cancelled bool
+	*lifecycle
 }
-
-type serverState uint8
-
-const (
-	serverNew serverState = iota
-	serverServing
-	serverStopped
-)
 
 // NewRPCServer returns a server of target, which needs a topic and a server name, on
 // endpoints. It does no I/O and never fails: what is wrong is the error of Serve. When several
 // endpoints accept a request, the first in order that has the method gets it.
 func NewRPCServer(t *Transport, target Target, opts *RPCServerOptions, endpoints ...*Endpoint) *RPCServer {
 	s := &RPCServer{
-		t:        t,
-		target:   target,
-		self:     target,
-		opts:     opts.withDefaults(t),
-		ready:    make(chan struct{}),
-		stopping: make(chan struct{}),
-		done:     make(chan struct{}),
-		cancel:   make(chan struct{}),
+		target: target, self: target, opts: opts.withDefaults(t),
+		lifecycle: newLifecycle(t, "server"),
 	}
 	s.self.Exchange = target.address(t.opts.DefaultExchange).Exchange
 	s.dispatcher.endpoints = slices.Clone(endpoints)
@@ -101,56 +76,17 @@ func (s *RPCServer) Ready() <-chan struct{} { return s.ready }
 // ShutdownTimeout.
 func (s *RPCServer) Serve(ctx context.Context) error {
 	op := operation{verb: "serve", target: s.target}
-	if err := s.begin(op); err != nil {
-		return err
-	}
-	defer s.end()
-	if err := s.check(op); err != nil {
-		return err
-	}
-	if err := s.t.enter(op); err != nil {
-		return err
-	}
-	defer s.t.leave()
-
-	polling, stopPolling := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		s.watch(polling, stopPolling)
-	}()
-	defer func() { stopPolling(); <-watched }()
-	src := driver.Source{Kind: driver.SourceServer, Target: s.t.source(s.target)}
-	s.opts.Ack.apply(&src, s.t.Info())
-	l, err := s.t.conn.Listen(polling, src)
-	if err != nil {
-		return s.whyStopped(ctx, op, err)
-	}
-	s.t.warnUnscoped(ctx, s.target)
-	close(s.ready)
-	err = newServing(ctx, s, l, src).run(polling)
-	return s.whyStopped(ctx, op, err)
-}
-
-// begin makes sure that the server serves once.
-func (s *RPCServer) begin(op operation) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.state == serverServing:
-		return op.errorf(CodeConfig, nil, "the server serves already; make another")
-	case s.state == serverStopped || s.shut:
-		return op.errorf(CodeServerClosed, nil, "the server was shut down")
-	}
-	s.state = serverServing
-	return nil
-}
-
-func (s *RPCServer) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state = serverStopped
-	close(s.done)
+	return s.serve(ctx, op, s.check, func(polling context.Context) error {
+		src := driver.Source{Kind: driver.SourceServer, Target: s.t.source(s.target)}
+		s.opts.Ack.apply(&src, s.t.Info())
+		l, err := s.t.conn.Listen(polling, src)
+		if err != nil {
+			return err
+		}
+		s.t.warnUnscoped(ctx, s.target)
+		close(s.ready)
+		return newServing(ctx, s, l, src).run(polling)
+	})
 }
 
 func (s *RPCServer) check(op operation) error {
@@ -168,41 +104,6 @@ func (s *RPCServer) check(op operation) error {
 	return s.t.checkScope(s.target, op)
 }
 
-// watch ends polling when the server or its transport is told to stop.
-func (s *RPCServer) watch(polling context.Context, stop context.CancelFunc) {
-	select {
-	case <-s.stopping:
-	case <-s.t.closing:
-	case <-polling.Done():
-	}
-	stop()
-}
-
-// whyStopped returns the error of Serve. err is what listening or polling failed with.
-func (s *RPCServer) whyStopped(ctx context.Context, op operation, err error) error {
-	switch {
-	case isClosed(s.stopping):
-		return op.errorf(CodeServerClosed, nil, "the server was shut down")
-	case isClosed(s.t.closing):
-		return errClosed(op)
-	case err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
-		return op.wrap(err)
-	case ctx.Err() != nil:
-		return op.errorf(CodeServerClosed, ctx.Err(), "the context of Serve ended")
-	default:
-		return op.errorf(CodeInternal, err, "the listener ended: %v", err)
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // Shutdown stops the server: it takes no more requests, and returns nil once all handlers have
 // returned, their replies are sent and nothing is received any more. When ctx ends first,
 // Shutdown cancels the contexts of the handlers and returns ctx's error; Serve then returns
@@ -210,36 +111,5 @@ func isClosed(c <-chan struct{}) bool {
 // must not wait for Shutdown. It may be called any number of times, from any goroutine, also
 // before Serve, which then returns at once.
 func (s *RPCServer) Shutdown(ctx context.Context) error {
-	s.startShutdown()
-	select {
-	case <-s.done:
-		return nil
-	case <-ctx.Done():
-		s.cancelHandlers()
-		return ctx.Err()
-	}
-}
-
-// startShutdown starts the shutdown, once.
-func (s *RPCServer) startShutdown() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.shut {
-		return
-	}
-	s.shut = true
-	close(s.stopping)
-	if s.state == serverNew {
-		s.state = serverStopped
-		close(s.done)
-	}
-}
-
-func (s *RPCServer) cancelHandlers() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.cancelled {
-		s.cancelled = true
-		close(s.cancel)
-	}
+	return s.shutdown(ctx)
 }

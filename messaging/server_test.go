@@ -213,7 +213,7 @@ func TestHandlerContext(t *testing.T) {
 		work, stopWork := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
 		defer stopWork(nil)
 		in := func(d time.Duration) *handlerContext {
-			c := &handlerContext{Context: work}
+			c := &handlerContext{endingContext: endingContext{Context: work}}
 			if d != 0 {
 				c.deadline = time.Now().Add(d)
 			}

@@ -19,9 +19,7 @@ import (
 // Serve waits for all of them.
 type serving struct {
 	s        *RPCServer
-	listener driver.Listener
-	receiver driver.Receiver // the listener, when it has the ability
-	slots    slots
+	in       *intake
 	seen     *dedupe
 	clocks   *senderClocks // used by the goroutine that polls
 	order    ordering
@@ -29,7 +27,6 @@ type serving struct {
 	receipts *receipts // nil when the driver or the handlers acknowledge
 
 	draining chan struct{} // closed when no more requests are taken
-	closed   atomic.Bool   // the listener is closed
 
 	jobs    chan *job
 	started atomic.Int64 // workers
@@ -45,17 +42,15 @@ type serving struct {
 
 func newServing(ctx context.Context, s *RPCServer, l driver.Listener, src driver.Source) *serving {
 	sv := &serving{
-		s: s, listener: l, jobs: make(chan *job), draining: make(chan struct{}),
+		s: s, in: newIntake(l, s.opts.Concurrency), jobs: make(chan *job), draining: make(chan struct{}),
 		seen:     newDedupe(s.opts.DedupeSize, s.opts.DedupeAge),
 		clocks:   newSenderClocks(time.Now()),
-		order:    ordering{keyOf: s.opts.OrderBy, lines: make(map[string]jobLine)},
+		order:    ordering{keyOf: s.opts.OrderBy, lines: newLines[*job]()},
 		settling: newSettling(l, s.opts.Logger, s.opts.Ack),
 	}
-	sv.receiver, _ = l.(driver.Receiver)
 	if src.AtMostOnce {
 		sv.receipts = &receipts{sv: sv}
 	}
-	sv.slots.init(s.opts.Concurrency)
 	detached := context.WithoutCancel(ctx)
 	sv.work, sv.stopWork = context.WithCancelCause(detached)
 	sv.replyCtx, sv.stopReplies = context.WithCancel(detached)
@@ -67,42 +62,17 @@ func newServing(ctx context.Context, s *RPCServer, l driver.Listener, src driver
 
 // run polls until polling ends, and drains. It returns what polling failed with.
 func (sv *serving) run(polling context.Context) error {
-	err := sv.poll(polling)
+	err := sv.in.run(polling, sv.startBatch)
 	sv.takeRest(polling)
 	close(sv.draining)
 	close(sv.jobs)
 	sv.giveBackWaiting()
 	sv.drain(polling)
 	sv.s.counters.returned.Add(uint64(sv.settling.close()))
-	sv.closed.Store(true)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(polling), cleanupTimeout)
-	defer cancel()
-	if closeErr := sv.listener.Close(closing); closeErr != nil {
-		sv.s.opts.Logger.WarnContext(closing, "closing the server's listener failed", errorAttr(closeErr))
+	if closeErr := sv.in.close(polling); closeErr != nil {
+		sv.s.opts.Logger.WarnContext(context.WithoutCancel(polling), "closing the server's listener failed", errorAttr(closeErr))
 	}
 	return err
-}
-
-// poll takes as many requests as there are free slots, again and again. A listener that can
-// call us spares the step from the goroutine that receives to the one that polls.
-func (sv *serving) poll(polling context.Context) error {
-	if sv.receiver != nil {
-		return sv.receiver.Receive(polling, sv.s.opts.Concurrency, func(batch []*driver.Delivery) {
-			sv.startBatch(batch)
-		})
-	}
-	for {
-		free := sv.slots.take(polling)
-		if free == 0 {
-			return polling.Err()
-		}
-		batch, err := sv.listener.Poll(polling, free)
-		sv.slots.give(free - len(batch))
-		sv.startBatch(batch)
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // startBatch starts the requests that are to be run; the slots of the others are free again.
@@ -122,7 +92,7 @@ func (sv *serving) startBatch(batch []*driver.Delivery) {
 // begin starts a job, or lets it wait for its turn. There is none for a request that was dropped.
 func (sv *serving) begin(j *job) {
 	if j == nil {
-		sv.freeSlot()
+		sv.in.release(1)
 		return
 	}
 	sv.s.counters.running.Add(1)
@@ -133,44 +103,19 @@ func (sv *serving) begin(j *job) {
 	}
 }
 
-// freeSlot makes room for one more request.
-func (sv *serving) freeSlot() {
-	if sv.closed.Load() {
-		return // a handler that was left behind
-	}
-	if sv.receiver != nil {
-		sv.receiver.Release(1)
-		return
-	}
-	sv.slots.give(1)
-}
-
 // takeRest stops the listener and starts what the driver has acknowledged and was about to hand
 // over: nobody else gets it any more. It is within the slots of the last poll. What is not
 // acknowledged yet goes back instead.
 func (sv *serving) takeRest(polling context.Context) {
-	stopper, ok := sv.listener.(driver.Stopper)
-	if !ok {
-		return
+	start := sv.startBatch
+	switch {
+	case sv.s.opts.Ack == AckAfterHandler:
+		start = sv.giveBackBatch
+	case sv.receipts != nil:
+		start = sv.receipts.giveBackBatch
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(polling), cleanupTimeout)
-	defer cancel()
-	if err := stopper.Stop(ctx); err != nil {
-		sv.s.opts.Logger.WarnContext(ctx, "stopping the server's listener failed", errorAttr(err))
-	}
-	for {
-		batch, err := sv.listener.Poll(ctx, sv.s.opts.Concurrency)
-		switch {
-		case sv.s.opts.Ack == AckAfterHandler:
-			sv.giveBackBatch(batch)
-		case sv.receipts != nil:
-			sv.receipts.giveBackBatch(batch)
-		default:
-			sv.startBatch(batch)
-		}
-		if err != nil {
-			return // it is empty, or was given up
-		}
+	if err := sv.in.rest(polling, start); err != nil {
+		sv.s.opts.Logger.WarnContext(polling, "stopping the server's listener failed", errorAttr(err))
 	}
 }
 

@@ -3,6 +3,7 @@
 package messaging
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -20,6 +21,9 @@ type settling struct {
 	logger   *slog.Logger
 	wake     chan struct{} // has room for one; filled when there is something to tell
 	done     chan struct{} // closed when the goroutine has ended; nil with SettleOnPoll
+	// keeps says that the driver would drop what is given back by Requeued (DONE-3): it is kept
+	// until the listener is closed instead, which gives it back (CLOSE-4).
+	keeps bool
 
 	mu       sync.Mutex // guards the rest
 	open     map[uint64]struct{}
@@ -55,10 +59,14 @@ func (s *settling) tell(ctx context.Context, batch []driver.Outcome) {
 	if len(batch) == 0 {
 		return
 	}
+	if slices.ContainsFunc(batch, func(o driver.Outcome) bool { return o.Result == driver.Requeued }) {
+		// In the order they came: brokers may put back what comes last in front.
+		slices.SortFunc(batch, func(a, b driver.Outcome) int { return cmp.Compare(a.Token, b.Token) })
+	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	if err := s.listener.Done(ctx, batch); err != nil { // the broker gives those messages again
-		s.logger.LogAttrs(ctx, slog.LevelDebug, "settling requests failed", slog.Int("requests", len(batch)), errorAttr(err))
+		s.logger.LogAttrs(ctx, slog.LevelDebug, "settling messages failed", slog.Int("messages", len(batch)), errorAttr(err))
 	}
 }
 
@@ -78,7 +86,7 @@ func (s *settling) begin(batch []*driver.Delivery) {
 
 // settle settles deliveries. It does not block. A token that is settled already is ignored.
 func (s *settling) settle(result driver.Result, tokens ...uint64) {
-	if s.done == nil {
+	if s.done == nil || len(tokens) == 0 || s.keeps && result == driver.Requeued {
 		return
 	}
 	s.mu.Lock()
@@ -111,6 +119,9 @@ func (s *settling) close() int {
 	s.mu.Lock()
 	back := slices.Sorted(maps.Keys(s.open))
 	for _, t := range back {
+		if s.keeps {
+			break
+		}
 		s.outcomes = append(s.outcomes, driver.Outcome{Token: t, Result: driver.Requeued})
 	}
 	clear(s.open)

@@ -65,6 +65,8 @@ type states struct {
 	last State
 	// told are those to be told when there is trouble; see failing.
 	told map[*func(error)]struct{}
+	// watching are those that are told of each change.
+	watching map[*func(State)]struct{}
 }
 
 func newStates(tell func(State)) *states {
@@ -87,6 +89,9 @@ func (s *states) set(state State) {
 		return
 	}
 	s.last = state
+	for f := range s.watching {
+		(*f)(state)
+	}
 	trouble := s.troubleLocked()
 	if trouble != nil {
 		for f := range s.told {
@@ -104,6 +109,22 @@ func (s *states) troubleLocked() error {
 		return nil
 	}
 	return s.last.Err
+}
+
+// watch lets f be told of each change until stop is called. f does not block, and is called with
+// the lock held.
+func (s *states) watch(f func(State)) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watching == nil {
+		s.watching = make(map[*func(State)]struct{})
+	}
+	s.watching[&f] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watching, &f)
+	}
 }
 
 // failing returns a context that also ends when the driver says that it cannot reach its broker,

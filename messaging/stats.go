@@ -10,6 +10,12 @@ type TransportStats struct {
 	Waiting int
 	// Calls and Casts are how many requests were begun.
 	Calls, Casts uint64
+	// Notifications is how many were begun to be sent to the broker, one for each topic, and
+	// NotificationsFailed how many of them neither the broker nor a [Spool] took.
+	Notifications, NotificationsFailed uint64
+	// NotificationsSpooled is how many of them went to a [Spool]; see [Spool.Stats] for what became
+	// of them.
+	NotificationsSpooled uint64
 	// Retries is how many times a request was tried again; see [RPCClientOptions.Retry] and
 	// [RPCClientOptions.Repeatable].
 	Retries uint64
@@ -24,6 +30,8 @@ type TransportStats struct {
 // transportCounters are the counters behind TransportStats.
 type transportCounters struct {
 	calls, casts, retries, inDoubt, lateReplies atomic.Uint64
+	notifications, notificationsFailed          atomic.Uint64
+	notificationsSpooled                        atomic.Uint64
 }
 
 // Stats returns what the transport has counted.
@@ -31,7 +39,9 @@ func (t *Transport) Stats() TransportStats {
 	s := TransportStats{
 		Waiting: t.replies.waitingNow(),
 		Calls:   t.counters.calls.Load(), Casts: t.counters.casts.Load(),
-		Retries: t.counters.retries.Load(), InDoubt: t.counters.inDoubt.Load(),
+		Notifications: t.counters.notifications.Load(), NotificationsFailed: t.counters.notificationsFailed.Load(),
+		NotificationsSpooled: t.counters.notificationsSpooled.Load(),
+		Retries:              t.counters.retries.Load(), InDoubt: t.counters.inDoubt.Load(),
 		LateReplies: t.counters.lateReplies.Load(),
 	}
 	if r, ok := t.conn.(interface{ Restarts() uint64 }); ok {

@@ -100,7 +100,7 @@ func (j *job) isTooLate() bool {
 
 // settleDuplicates settles the repeated deliveries of a job that has ended without an answer.
 func (sv *serving) settleDuplicates(j *job) {
-	sv.settling.settle(driver.Accepted, sv.seen.forget(j)...)
+	sv.settling.settle(driver.Accepted, sv.seen.forget(&j.inProgress)...)
 }
 
 // dispatch runs the request through middleware and method.
@@ -161,7 +161,7 @@ func (j *job) settled() {
 	if j.again {
 		return
 	}
-	sv.settling.settle(driver.Accepted, sv.seen.end(j, j.reply.answer(), time.Now())...)
+	sv.settling.settle(driver.Accepted, sv.seen.end(&j.inProgress, j.reply.answer(), time.Now())...)
 }
 
 // giveBack gives the request back to the broker.
@@ -169,11 +169,11 @@ func (j *job) giveBack() {
 	sv := j.sv
 	j.stopHeartbeats()
 	sv.s.counters.returned.Add(1)
-	sv.settling.settle(driver.Requeued, append(sv.seen.forget(j), j.delivery.Token)...)
+	sv.settling.settle(driver.Requeued, append(sv.seen.forget(&j.inProgress), j.delivery.Token)...)
 }
 
 // release frees the job's slot.
 func (j *job) release() {
 	j.sv.s.counters.running.Add(-1)
-	j.sv.freeSlot()
+	j.sv.in.release(1)
 }

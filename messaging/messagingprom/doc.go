@@ -22,6 +22,8 @@
 // of series is bounded, whatever peers send: methods that no endpoint has are "(unknown)", and
 // what is beyond [Options.MaxMethods] is "(other)".
 //
-// [Metrics.Watch] and [Metrics.WatchServer] export what transports and servers count by
-// themselves, as parley_transport_*{transport} and parley_server_*{server}.
+// [Metrics.Watch], [Metrics.WatchServer], [Metrics.WatchListener] and [Metrics.WatchSpool] export
+// what transports, servers, notification listeners and spools count by themselves, as
+// parley_transport_*{transport}, parley_server_*{server}, parley_listener_*{listener} and
+// parley_spool_*{spool}.
 package messagingprom

@@ -51,6 +51,8 @@ type Metrics struct {
 	client, server *side
 	transports     *watch[transportStats]
 	servers        *watch[serverStats]
+	listeners      *watch[listenerStats]
+	spools         *watch[spoolStats]
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -63,12 +65,14 @@ func New(o *Options) *Metrics {
 		server:     newSide("server", "handled", c),
 		transports: newWatch("transport", transportSeries(), c),
 		servers:    newWatch("server", serverSeries(), c),
+		listeners:  newWatch("listener", listenerSeries(), c),
+		spools:     newWatch("spool", spoolSeries(), c),
 	}
 }
 
 // parts are the collectors inside.
 func (m *Metrics) parts() []prometheus.Collector {
-	return []prometheus.Collector{m.client, m.server, m.transports, m.servers}
+	return []prometheus.Collector{m.client, m.server, m.transports, m.servers, m.listeners, m.spools}
 }
 
 // Describe implements prometheus.Collector.

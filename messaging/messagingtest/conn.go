@@ -38,6 +38,14 @@ func (c *conn) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Queues implements driver.QueueInspector.
+func (c *conn) Queues(ctx context.Context, topics []driver.NotificationTopic, pool string) ([]driver.QueueStatus, error) {
+	if q, ok := c.Conn.(driver.QueueInspector); ok {
+		return q.Queues(ctx, topics, pool)
+	}
+	return nil, driver.Errorf(driver.ReasonUnsupported, "this driver cannot tell what waits in queues")
+}
+
 // Send sends each message by itself: a fault happens to one message, not to its batch.
 func (c *conn) Send(ctx context.Context, batch []*driver.Message) error {
 	errs := make([]error, len(batch))

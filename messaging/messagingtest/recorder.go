@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,15 +28,23 @@ type Sent struct {
 	Args      json.RawMessage
 
 	// Of a notification.
-	Priority  string
-	EventType string
-	Payload   json.RawMessage
+	Priority    string
+	Format      driver.NotificationFormat
+	MessageID   string
+	PublisherID string
+	EventType   string
+	Payload     json.RawMessage
 
 	// Of a reply: the result, or the failure as it travels.
 	CallID  string
 	Result  json.RawMessage
 	Failure json.RawMessage
 
+	// UniqueID is that of the message on its way: the same when it is sent again.
+	UniqueID string
+	// Context is the request context as it travels; empty for none.
+	Context json.RawMessage
+	Headers map[string]string
 	// Body is what was sent, whatever the kind.
 	Body []byte
 	// Err is what the sender was told; nil when the broker took the message.
@@ -47,7 +56,8 @@ type Sent struct {
 // newSent takes copies: the sender gets the message back.
 func newSent(m *driver.Message) Sent {
 	s := Sent{
-		Kind: m.Kind, Target: m.Target, Priority: m.Priority, CallID: m.CallID,
+		Kind: m.Kind, Target: m.Target, Priority: m.Priority, Format: m.Format, CallID: m.CallID,
+		UniqueID: m.UniqueID, Context: bytes.Clone(m.Context), Headers: maps.Clone(m.Headers),
 		Body: bytes.Clone(m.Body), Failure: compact(m.Failure),
 	}
 	if m.Kind == driver.Reply {
@@ -59,11 +69,14 @@ func newSent(m *driver.Message) Sent {
 		Namespace string          `json:"namespace"`
 		Version   string          `json:"version"`
 		Args      json.RawMessage `json:"args"`
+		MessageID string          `json:"message_id"`
+		Publisher string          `json:"publisher_id"`
 		EventType string          `json:"event_type"`
 		Payload   json.RawMessage `json:"payload"`
 	}
 	if json.Unmarshal(s.Body, &body) == nil {
 		s.Method, s.Namespace, s.Version, s.Args = body.Method, body.Namespace, body.Version, compact(body.Args)
+		s.MessageID, s.PublisherID = body.MessageID, body.Publisher
 		s.EventType, s.Payload = body.EventType, compact(body.Payload)
 	}
 	return s
