@@ -24,7 +24,7 @@ func read(t *testing.T, path string) string {
 }
 
 func TestReadmeCodeIsPartOfTheExamples(t *testing.T) {
-	programs := read(t, "quickstart/main.go") + read(t, "driver/main.go")
+	programs := read(t, "quickstart/main.go") + read(t, "driver/main.go") + read(t, "notifications/compute.go") + read(t, "notifications/billing.go")
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(read(t, "../README.md"), -1)
 	if len(blocks) < 3 {
 		t.Fatalf("only %d blocks of Go in the README", len(blocks))

@@ -39,7 +39,7 @@ type latencies struct {
 	Max  float64 `json:"max"`
 }
 
-func newFigures(f *benchFlags, t *messaging.Transport, r *loadResult, cpu map[string]float64) *figures {
+func newFigures(f *benchLoad, t *messaging.Transport, r *loadResult, cpu map[string]float64) *figures {
 	fig := &figures{
 		URL: t.URL().String(), Driver: t.Info().Name, DriverVersion: t.Info().Version,
 		InFlight: f.inFlight, Size: f.size, Seconds: r.elapsed.Seconds(), Calls: len(r.latencies),
@@ -89,19 +89,24 @@ func (a *app) printFigures(f *figures) error {
 	if a.json() {
 		return printJSON(a.stdout, f)
 	}
+	return a.printFiguresOf("calls", "a call", f)
+}
+
+// printFiguresOf prints figures for people, of what nouns names.
+func (a *app) printFiguresOf(nouns, each string, f *figures) error {
 	p := a.paint(a.stdout)
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	say(w, "driver\t%s %s\n", f.Driver, f.DriverVersion)
-	say(w, "calls\t%d in %.1f s, %d in flight, %d bytes each\n", f.Calls, f.Seconds, f.InFlight, f.Size)
-	say(w, "rate\t%s calls/s\n", p.bold(fmt.Sprintf("%.0f", f.CallsPerSecond)))
+	say(w, "%s\t%d in %.1f s, %d in flight, %d bytes each\n", nouns, f.Calls, f.Seconds, f.InFlight, f.Size)
+	say(w, "rate\t%s %s/s\n", p.bold(fmt.Sprintf("%.0f", f.CallsPerSecond)), nouns)
 	say(w, "latency\tp50 %s, p90 %s, p99 %s, max %s\n",
 		showMS(f.Latency.P50), showMS(f.Latency.P90), showMS(f.Latency.P99), showMS(f.Latency.Max))
 	say(w, "errors\t%s\n", p.errors(f.Errors))
 	for _, name := range slices.Sorted(maps.Keys(f.CPUSeconds)) {
 		say(w, "cpu\t%s %.2f s\n", name, f.CPUSeconds[name])
 	}
-	say(w, "cpu\t%.0f µs a call, all of these together\n", f.CPUPerCall)
+	say(w, "cpu\t%.0f µs %s, all of these together\n", f.CPUPerCall, each)
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ const errorPause = 10 * time.Millisecond
 
 // load keeps calls in flight.
 type load struct {
+	noun     string // what there are many of: "calls"
 	call     func(context.Context) error
 	inFlight int
 

@@ -58,7 +58,7 @@ func (p *progress) line() string {
 	name, elapsed := p.name, time.Since(p.begin).Seconds()
 	p.mu.Unlock()
 	done, failed := p.load.done.Load(), p.load.failed.Load()
-	text := fmt.Sprintf("%s  %.1f s  %d calls  %.0f calls/s", name, elapsed, done, float64(done)/max(elapsed, 0.001))
+	text := fmt.Sprintf("%s  %.1f s  %d %s  %.0f %s/s", name, elapsed, done, p.load.noun, float64(done)/max(elapsed, 0.001), p.load.noun)
 	if failed > 0 {
 		text += fmt.Sprintf("  %d errors", failed)
 	}

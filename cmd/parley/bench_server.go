@@ -36,7 +36,7 @@ func (a *app) startServer(ctx context.Context, f *benchFlags, t *messaging.Trans
 	if !t.Info().Has(driver.CapShared) {
 		return a.serveHere(ctx, f, t)
 	}
-	return a.serveElsewhere(ctx, f, raw)
+	return a.runElsewhere(ctx, a.serverArgs(f), raw)
 }
 
 // serveHere serves in this process.
@@ -56,15 +56,15 @@ func (a *app) serveHere(ctx context.Context, f *benchFlags, t *messaging.Transpo
 // concurrency of the server is never what limits the calls.
 func (f *benchFlags) concurrency() int { return max(f.inFlight, messaging.DefaultConcurrency) }
 
-// serveElsewhere starts this program a second time. The URL goes to its standard input, where
-// nobody else can read it.
-func (a *app) serveElsewhere(ctx context.Context, f *benchFlags, raw string) (*benchServer, error) {
+// runElsewhere starts this program a second time, as a server or listener, and returns when it
+// receives. The URL goes to its standard input, where nobody else can read it.
+func (a *app) runElsewhere(ctx context.Context, args []string, raw string) (*benchServer, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program to start the server: %w", err)
 	}
 	lines := &serverLines{out: a.stderr, ready: make(chan struct{})}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, a.serverArgs(f)...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...)
 	cmd.Stdin = strings.NewReader(raw + "\n")
 	cmd.Stderr = lines
 	cmd.SysProcAttr = groupOfItsOwn()
@@ -87,8 +87,8 @@ func (a *app) serveElsewhere(ctx context.Context, f *benchFlags, raw string) (*b
 
 func (a *app) serverArgs(f *benchFlags) []string {
 	target := f.target.target
-	args := []string{"serve", "--echo", "-o", outputJSON, "--url-file", "-", "--log-level", a.logLevel,
-		"--topic", target.Topic, "--server", target.Server, "--concurrency", strconv.Itoa(f.concurrency())}
+	args := append(a.peerArgs("serve"), "--echo", "--topic", target.Topic, "--server", target.Server,
+		"--concurrency", strconv.Itoa(f.concurrency()))
 	optional := func(flag, value string) {
 		if value != "" {
 			args = append(args, flag, value)
@@ -97,11 +97,18 @@ func (a *app) serverArgs(f *benchFlags) []string {
 	optional("--exchange", target.Exchange)
 	optional("--namespace", target.Namespace)
 	optional("--version", target.Version)
+	return args
+}
+
+// peerArgs are the arguments that every command of runElsewhere has.
+func (a *app) peerArgs(command string) []string {
+	fixed := []string{command, "-o", outputJSON, "--url-file", "-", "--log-level", a.logLevel}
+	args := append(make([]string, 0, len(fixed)+2*len(a.driverPath)+2*len(a.aliasPairs)), fixed...)
 	for _, dir := range a.driverPath {
-		optional("--driver-path", dir)
+		args = append(args, "--driver-path", dir)
 	}
 	for _, pair := range a.aliasPairs {
-		optional("--alias", pair)
+		args = append(args, "--alias", pair)
 	}
 	return args
 }

@@ -52,8 +52,8 @@ func TestLoadCountsCalls(t *testing.T) {
 	if most.Load() > 4 || running.Load() != 0 {
 		t.Errorf("%d were in flight at once, %d are left", most.Load(), running.Load())
 	}
-	if exitStatus(r.problem(t.Context())) != exitRemote {
-		t.Errorf("got %v", r.problem(t.Context()))
+	if exitStatus(r.problem(t.Context(), "calls")) != exitRemote {
+		t.Errorf("got %v", r.problem(t.Context(), "calls"))
 	}
 }
 
@@ -73,7 +73,7 @@ func TestLoadIsInterrupted(t *testing.T) {
 		return ctx.Err()
 	}}
 	r := l.run(ctx, time.Hour, 0)
-	if !r.interrupted || r.failed() != 0 || !errors.Is(r.problem(ctx), context.Canceled) {
+	if !r.interrupted || r.failed() != 0 || !errors.Is(r.problem(ctx, "calls"), context.Canceled) {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -60,6 +60,23 @@ func TestUsage(t *testing.T) {
 		{"serve --topic t --echo", "no server name is given\n  hint: name this server with --server"},
 		{"serve --topic t --server s --echo --version 2", "\"2\" is not a version\n  hint: write major.minor, such as 2.3"},
 		{"serve --topic t --server s --echo extra", "\"extra\" is one argument too many\n  hint: see: parley serve --help"},
+		{"notify a=b", "\"a=b\" is no event type, which comes before the arguments\n  hint: write: parley notify test key=text"},
+		{"notify x y", "\"y\" is not an argument\n  hint: write key=text, key:=json, one JSON object, or - to read one from standard input"},
+		{"notify x :={", "the payload is not JSON: json: want a string at offset 1\n  hint: write any JSON value, or =text for a text"},
+		{"notify --priority loud x", "notification: there is no priority \"loud\"\n  hint: use one of audit, debug, info, warn, error, critical, sample"},
+		{"notify --format 3 x", "there is no format \"3\"\n  hint: use 1.0 or 2.0"},
+		{"notify --header a x", "\"a\" is no header\n  hint: write --header KEY=VALUE"},
+		{"notify --timeout 0 x", "the timeout is zero\n  hint: give a time such as --timeout 5s"},
+		{"notify --lines x a=b", "both --lines and arguments are given\n  hint: give one of them"},
+		{"notify --lines --url-file - x", "both the URL and the payload are to come from standard input\n  hint: read one of them from a file"},
+		{"notify --context 1 --url fake:// x", "the request context is not a JSON object\n  hint: write one, such as --context '{\"user_id\": \"u-1\"}'"},
+		{"listen --priority info,loud", "notification: there is no priority \"loud\"\n  hint: use one of audit, debug, info, warn, error, critical, sample"},
+		{"listen --payload state", "\"state\" is no payload\n  hint: write --payload KEY=REGEX"},
+		{"listen --metadata a=b --metadata a=c", "the metadata \"a\" is given twice\n  hint: give each key once"},
+		{"listen --count -1", "--count is -1\n  hint: give a number from 1, or 0 for no end"},
+		{"listen extra", "\"extra\" is one argument too many\n  hint: see: parley listen --help"},
+		{"bench notify", "no topic is given\n  hint: name one with --topic, or start a listener with --with-listener"},
+		{"bench notify --topic t --notifications 0 --duration 0", "there is nothing to measure\n  hint: give --notifications or --duration a number above zero"},
 		{"drivers show", "the driver's name is missing\n  hint: see: parley drivers show --help"},
 		{"bench rpc", "no topic is given\n  hint: name the service with --topic, or start one with --with-server"},
 		{"bench rpc --topic t --in-flight 0", "--in-flight is 0\n  hint: give a number from 1 to 100000"},
@@ -103,7 +120,7 @@ func TestUsageForPrograms(t *testing.T) {
 
 // TestHelp: every command has a description and examples.
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"", "call", "cast", "serve", "drivers", "drivers list", "drivers show", "drivers accept", "drivers install", "drivers ps", "drivers reload", "drivers env", "doctor", "bench", "bench rpc", "version"} {
+	for _, command := range []string{"", "call", "cast", "serve", "notify", "listen", "drivers", "drivers list", "drivers show", "drivers accept", "drivers install", "drivers ps", "drivers reload", "drivers env", "doctor", "bench", "bench rpc", "bench notify", "version"} {
 		got := inProcess(t, nil, "", append(strings.Fields(command), "--help")...)
 		if got.status != exitDone || !strings.Contains(got.stdout, "Examples:\n  ") || len(got.stdout) < 300 {
 			t.Errorf("parley %s --help: %+v", command, got)

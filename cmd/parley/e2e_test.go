@@ -104,21 +104,30 @@ func (p *program) expect(t *testing.T, status int, stdout string, args ...string
 	return got
 }
 
-// server is a running parley serve.
+// server is a running parley serve or listen.
 type server struct {
 	cmd    *exec.Cmd
 	ready  chan struct{}
 	ended  chan struct{}
-	output bytes.Buffer // readable once ended is closed
+	output bytes.Buffer // of standard error; readable once ended is closed
+	stdout bytes.Buffer // likewise
+	status int          // that it has to end with
 }
 
 // serve starts parley serve and waits for the line that says that it receives. It is stopped
 // when the test ends, and must then end in order.
 func (p *program) serve(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{ready: make(chan struct{}), ended: make(chan struct{})}
-	s.cmd = exec.Command(p.path, append([]string{"serve", "-o", "json"}, args...)...)
+	return p.start(t, &server{}, append([]string{"serve"}, args...)...)
+}
+
+// start starts a command that receives and waits for the line that says so.
+func (p *program) start(t *testing.T, s *server, args ...string) *server {
+	t.Helper()
+	s.ready, s.ended = make(chan struct{}), make(chan struct{})
+	s.cmd = exec.Command(p.path, append(args, "-o", "json")...)
 	s.cmd.Env = p.env
+	s.cmd.Stdout = &s.stdout
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -144,9 +153,9 @@ func (p *program) serve(t *testing.T, args ...string) *server {
 	select {
 	case <-s.ready:
 	case <-s.ended:
-		t.Fatalf("parley serve %v ended: %s", args, s.output.String())
+		t.Fatalf("parley %v ended: %s", args, s.output.String())
 	case <-time.After(e2eTimeout):
-		t.Fatalf("parley serve %v is not ready", args)
+		t.Fatalf("parley %v is not ready", args)
 	}
 	return s
 }
@@ -154,17 +163,22 @@ func (p *program) serve(t *testing.T, args ...string) *server {
 // stop asks the server to end and checks that it does so in order.
 func (s *server) stop(t *testing.T, p *program) {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	s.wait(t, p)
+}
+
+// wait waits for the end of the server.
+func (s *server) wait(t *testing.T, p *program) {
 	select {
 	case <-s.ended:
 	case <-time.After(e2eTimeout):
 		_ = s.cmd.Process.Kill()
 		<-s.ended
-		t.Errorf("the server did not end")
+		t.Errorf("parley %v did not end", s.cmd.Args[1:])
 	}
-	if code := s.cmd.ProcessState.ExitCode(); code != exitDone {
-		t.Errorf("the server ended with status %d: %s", code, s.output.String())
+	if code := s.cmd.ProcessState.ExitCode(); code != s.status {
+		t.Errorf("parley %v ended with status %d: %s", s.cmd.Args[1:], code, s.output.String())
 	}
-	p.checkSecret(t, s.output.String())
+	p.checkSecret(t, s.output.String()+s.stdout.String())
 }
 
 // failureOf reads the error object of a run with -o json: its last line.
@@ -185,6 +199,8 @@ func TestOneProcess(t *testing.T) {
 	t.Run("drivers show", func(t *testing.T) { testDriversShow(t, p) })
 	t.Run("doctor", func(t *testing.T) { testDoctorFake(t, p) })
 	t.Run("bench", func(t *testing.T) { testBench(t, p, "fake://", cpuClient, cpuClientDriver) })
+	t.Run("bench notify", func(t *testing.T) { testBenchNotify(t, p, "fake://", cpuClient, cpuClientDriver) })
+	t.Run("notify", func(t *testing.T) { p.expect(t, exitDone, "", "notify", "--url", "fake://", "x", "a=1") })
 	t.Run("no driver", func(t *testing.T) {
 		got := p.expect(t, exitUnavailable, "", "call", "-o", "json", "--url", "fakke://", "--topic", "t", "x")
 		if f := failureOf(t, got); f.Code != string(messaging.CodeUnavailable) || f.Hint != `did you mean "fake"?` {
@@ -330,6 +346,8 @@ func TestRabbitMQ(t *testing.T) {
 	p.env = append(p.env, urlVariable+"="+url)
 
 	testRPC(t, p, url, exitDone)
+	testNotifications(t, p, url, "--url", "rabbit://u:p@127.0.0.1:1/")
+	t.Run("stored notifications", func(t *testing.T) { testStoredNotifications(t, p) })
 	t.Run("doctor", func(t *testing.T) { testDoctorPasses(t, p, broker, vhost) })
 	t.Run("broker away", func(t *testing.T) {
 		got := p.expect(t, exitUnavailable, "", "call", "-o", "json", "--url", "rabbit://u:p@127.0.0.1:1/", "--timeout", "1s", "--topic", "t", "x")

@@ -88,8 +88,8 @@ what happened: 0 done, 1 the remote side raised an error, 2 wrong usage or confi
 	})
 	a.addGlobalFlags(root)
 	root.AddCommand(
-		a.callCommand(), a.castCommand(), a.serveCommand(),
-		a.driversCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand(),
+		a.callCommand(), a.castCommand(), a.serveCommand(), a.notifyCommand(), a.listenCommand(),
+		a.queuesCommand(), a.driversCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -162,7 +162,7 @@ func (a *app) makeLogger(cmd *cobra.Command) error {
 
 // longRunning tells commands that go on until they are stopped from those that answer once.
 func longRunning(cmd *cobra.Command) bool {
-	return cmd.Name() == "serve" || cmd.HasParent() && cmd.Parent().Name() == "bench"
+	return cmd.Name() == "serve" || cmd.Name() == "listen" || cmd.HasParent() && cmd.Parent().Name() == "bench"
 }
 
 // begin marks that usage was fine, for the commands' RunE.

@@ -131,28 +131,40 @@ func (a *app) logTrouble(ctx context.Context) func(messaging.State) {
 
 // runServer serves until ctx ends, and announces when it receives.
 func (a *app) runServer(ctx context.Context, srv *messaging.RPCServer, target messaging.Target, url *messaging.URL) error {
-	watching, stop := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-srv.Ready():
-			a.announce(target, url)
-		case <-watching.Done():
-		}
-	}()
-	err := srv.Serve(ctx)
-	stop()
-	<-watched
+	err := serveUntil(ctx, srv, func() { a.announce(target, url) })
 	if errors.Is(err, messaging.ErrServerClosed) {
 		return nil
 	}
 	return err
 }
 
-// startServing serves in the background and returns when requests are received. The function
+// serveUntil serves until ctx ends, and calls ready when messages are received.
+func serveUntil(ctx context.Context, r receiver, ready func()) error {
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-r.Ready():
+			ready()
+		case <-watching.Done():
+		}
+	}()
+	err := r.Serve(ctx)
+	stop()
+	<-watched
+	return err
+}
+
+// receiver is a server or a listener.
+type receiver interface {
+	Serve(ctx context.Context) error
+	Ready() <-chan struct{}
+}
+
+// startServing serves in the background and returns when messages are received. The function
 // returned ends that and waits for it.
-func startServing(ctx context.Context, srv *messaging.RPCServer) (stop func(), err error) {
+func startServing(ctx context.Context, srv receiver) (stop func(), err error) {
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	var served error // readable once ended is closed

@@ -29,6 +29,10 @@ func TestZMQ(t *testing.T) {
 		}
 	})
 	testRPC(t, p, url, exitUndeliverable)
+	testNotifications(t, p, url)
+	t.Run("nobody listens", func(t *testing.T) {
+		p.expect(t, exitUndeliverable, "", "notify", "--topic", "nobody", "--timeout", "1s", "x")
+	})
 	t.Run("doctor", func(t *testing.T) { testDoctorDirect(t, p) })
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(left) > 0 {
