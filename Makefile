@@ -14,12 +14,13 @@ TOOLS    := $(BIN)/tools
 LOCK     := $(BIN)/parley.lock
 FUZZTIME ?= 5s
 CHAOS_TIME ?= 10m
+NOTIFY_COUNT ?= 200000
 PKGS     ?= ./...
 GO       ?= go
 GOFLAGS  += -trimpath
 export GOFLAGS
 
-.PHONY: help build demo test unit fuzz lint layout proto proto-check bench bench-zmq bench-peers cost chaos clean peers
+.PHONY: help build demo test unit fuzz lint layout proto proto-check bench bench-zmq bench-peers bench-notify cost chaos notify-ledger clean peers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,11 +71,17 @@ bench-zmq: build peers ## Parley over zmq against hand-written zmq4 and pyzmq; n
 bench-peers: build ## 200 servers in one view of zmq against 2, and the memory of each
 	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -wire zmq -peers 2,200 -in-flight 16,128 -bin $(CURDIR)/$(BIN)
 
+bench-notify: build peers ## notifications: Parley against hand-written Go and Python, and a listener 1 M behind
+	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -notify -in-flight 16,128 -seconds 2 -bin $(CURDIR)/$(BIN)
+
 cost: build peers ## what a driver process costs: start, memory, listeners, waiting calls, the boundary
 	$(GO) run ./internal/cost/cmd/cost -drivers $(CURDIR)/$(BIN)/drivers
 
 chaos: peers ## kill, stop, cut, restart and swap everything at random for CHAOS_TIME (default 10m)
 	@scripts/chaos.sh $(CHAOS_TIME) $(CHAOS_FLAGS)
+
+notify-ledger: peers ## NOTIFY_COUNT numbered notifications (default 200000) while everything is killed; the broker away for a minute
+	PARLEY_NOTIFYFAULTS_COUNT=$(NOTIFY_COUNT) $(GO) test -count=1 -v -timeout 60m -run 'TestLedger$$|TestSpool' ./internal/notifyfaults
 
 clean: ## remove what was built
 	rm -rf $(BIN)

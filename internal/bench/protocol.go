@@ -25,6 +25,8 @@ type Setup struct {
 	Servers int `json:"servers,omitempty"`
 	// Also is a further topic that the first of those servers listens to.
 	Also string `json:"also,omitempty"`
+	// Durable is for notifications, whose queue then outlives the broker.
+	Durable bool `json:"durable,omitempty"`
 }
 
 // Ready is a worker's first line.
@@ -40,6 +42,8 @@ type Load struct {
 	Seconds  float64 `json:"seconds"`
 	Cast     bool    `json:"cast,omitempty"`
 	Topic    string  `json:"topic,omitempty"` // in place of the setup's
+	// Count is how many notifications are to be sent or handled, in place of Seconds.
+	Count int `json:"count,omitempty"`
 }
 
 // Result is what a client worker answers with. For casts, Calls are those that the server

@@ -8,3 +8,8 @@ import _ "embed" // the script
 //
 //go:embed zmqecho.py
 var ZMQEcho string
+
+// Notify is the program of the notifier in Python.
+//
+//go:embed notify.py
+var Notify string

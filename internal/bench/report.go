@@ -62,7 +62,12 @@ func (r *Report) Print(w io.Writer, load Load) {
 	if load.Cast {
 		what = "casts"
 	}
-	_, _ = fmt.Fprintf(w, "\n%s, %d in flight\n", what, load.InFlight)
+	r.PrintAs(w, load, what, fmt.Sprintf("%s, %d in flight", what, load.InFlight))
+}
+
+// PrintAs is Print of a load with another title, whose unit is what.
+func (r *Report) PrintAs(w io.Writer, load Load, what, title string) {
+	_, _ = fmt.Fprintf(w, "\n%s\n", title)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(tw, "contender\t"+what+"/s\tp50 us\tp99 us\tCPU s/1000\tbroker s/1000\terrors\tparley is, rate\tparley is, p50\t")
 	parley := r.of("parley", load)
@@ -76,8 +81,8 @@ func (r *Report) Print(w io.Writer, load Load) {
 		for _, m := range ms {
 			errors += m.Result.Errors
 		}
-		_, _ = fmt.Fprintf(tw, "%s\t%.0f\t%.0f\t%.0f\t%.3f\t%s\t%d\t%s\t%s\t\n", name,
-			Median(ms, Rate), Median(ms, P50), Median(ms, P99), Median(ms, CPUPerThousand), broker,
+		_, _ = fmt.Fprintf(tw, "%s\t%.0f\t%s\t%s\t%.3f\t%s\t%d\t%s\t%s\t\n", name,
+			Median(ms, Rate), known(ms, P50), known(ms, P99), Median(ms, CPUPerThousand), broker,
 			errors, Ratios(parley, ms, Rate), Ratios(parley, ms, P50))
 	}
 	_ = tw.Flush() // writes to the same place as everything else
@@ -86,6 +91,14 @@ func (r *Report) Print(w io.Writer, load Load) {
 			_, _ = fmt.Fprintf(w, "  %s: first error: %s\n", m.Contender, strings.SplitN(m.Result.Error, "\n", 2)[0])
 		}
 	}
+}
+
+// known is a median, where it was measured.
+func known(ms []Measurement, of func(Measurement) float64) string {
+	if m := Median(ms, of); m > 0 {
+		return fmt.Sprintf("%.0f", m)
+	}
+	return "-"
 }
 
 // Rate is a measurement's calls or casts a second.
@@ -124,6 +137,9 @@ func Ratios(a, b []Measurement, of func(Measurement) float64) string {
 	}
 	values := make([]float64, n)
 	for i := range n {
+		if of(a[i]) == 0 || of(b[i]) == 0 {
+			return "-" // one of them cannot tell
+		}
 		values[i] = of(a[i]) / of(b[i])
 	}
 	slices.Sort(values)

@@ -61,6 +61,7 @@ func testDriver(t *testing.T, drivers, name string) {
 	t.Run("larger than a frame", a.testLargerThanFrame)
 	t.Run("nobody there", a.testNobodyThere)
 	t.Run("refused by the driver", func(t *testing.T) { testRefusedByDriver(t, drivers, name) })
+	t.Run("queues", a.testQueues)
 	t.Run("log level", a.testLogLevel)
 	t.Run("killed", a.testKilled)
 	t.Run("reload", a.testReload)
@@ -108,6 +109,18 @@ func (a *app) testNobodyThere(t *testing.T) {
 	_, err := echo.Call(soon(t), a.c.With(messaging.Topic("nobody"), messaging.Mandatory()), text{"x"})
 	if !errors.Is(err, messaging.ErrUndeliverable) || driver.ReasonOf(err) != driver.ReasonNoRoute {
 		t.Errorf("got %v", err)
+	}
+}
+
+// testQueues: what an old driver does not know is refused and does no harm.
+func (a *app) testQueues(t *testing.T) {
+	pid := a.pid()
+	if _, err := a.t.NotificationQueues(soon(t), []messaging.Target{{Topic: "t"}}, nil, ""); !errors.Is(err, messaging.ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	a.mustEcho(t, "still there")
+	if got := a.pid(); got != pid {
+		t.Errorf("the process changed from %d to %d", pid, got)
 	}
 }
 

@@ -5,8 +5,9 @@
 // message, every kind of answer, the values, the request context, and the bytes on the wire
 // against those recorded from the peers (sdk/envelope/testdata and plugins/rabbit/testdata).
 //
-// What is proven is the table in matrix_test.go: each row runs with each release of
-// oslo.messaging, with a Go client and a Python server and the other way round.
+// What is proven are the tables in matrix_test.go and, for notifications, notifymatrix_test.go:
+// each row runs with each release of oslo.messaging, in both directions. What notifiers of Python
+// and of Parley published is in testdata/golden.
 //
 // The Go servers of the tests have the methods of the Python one, internal/peertest's
 // server.py, so that one table of expectations holds for both.

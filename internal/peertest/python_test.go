@@ -149,3 +149,33 @@ func TestPythonPeerStartFails(t *testing.T) {
 		}
 	}
 }
+
+// TestPythonNotifications: each notifier reaches each listener.
+func TestPythonNotifications(t *testing.T) {
+	rmq := RunSharedRabbitMQ(t)
+	pythons := Pythons(t)
+	for _, from := range pythons {
+		for _, to := range pythons {
+			t.Run(from.Name+" notifies "+to.Name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				url := rmq.URL(rmq.NewVhost(t))
+				l := RunPythonListener(t, to, PythonListenerOptions{URL: url, Targets: []PythonListenTo{{Topic: "t"}}})
+				n := RunPythonNotifier(t, from, PythonNotifierOptions{URL: url})
+				for i, driver := range []string{"messaging", "messagingv2"} {
+					e := Event{Driver: driver, PublisherID: "p", Topics: []string{"t"}, Level: "warn", EventType: "e", Payload: driver}
+					if err := n.Notify(ctx, e); err != nil {
+						t.Fatal(err)
+					}
+					all, err := l.WaitReceived(ctx, "e", i+1)
+					if err != nil || len(all) != i+1 {
+						t.Fatal(len(all), err)
+					}
+					if got := all[i]; got.Level != "warn" || *got.PublisherID != "p" || got.Payload != `"`+driver+`"` || len(got.Metadata["message_id"]) != 36 {
+						t.Errorf("got %+v", got)
+					}
+				}
+			})
+		}
+	}
+}

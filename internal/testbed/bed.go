@@ -163,8 +163,15 @@ func Close(tb testing.TB, t *messaging.Transport) {
 	}
 }
 
-// Serve runs a server until the test ends, and returns when it receives requests.
-func Serve(tb testing.TB, s *messaging.RPCServer) (stop func()) {
+// Server is an RPC server or a notification listener.
+type Server interface {
+	Serve(ctx context.Context) error
+	Shutdown(ctx context.Context) error
+	Ready() <-chan struct{}
+}
+
+// Serve runs a server until the test ends, and returns when it receives messages.
+func Serve(tb testing.TB, s Server) (stop func()) {
 	tb.Helper()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(context.Background()) }()

@@ -58,8 +58,8 @@ def commands():
             yield json.loads(line)
 
 
-def transport(url, options):
-    """Build a transport on the global configuration.
+def configure(options):
+    """Set the global configuration.
 
     Several releases register options on the global object only, so a private
     one fails in them with NoSuchOptError.
@@ -73,9 +73,26 @@ def transport(url, options):
                 f.write('%s = %s\n' % (name, value))
         f.flush()
         cfg.CONF(['--config-file', f.name], project='peer')
+
+
+def transport(url, options):
+    """Build a transport of RPC on the global configuration."""
+    configure(options)
     return oslo_messaging.get_rpc_transport(
         cfg.CONF, url,
         allowed_remote_exmods=options.get('allowed_remote_exmods') or [])
+
+
+def notification_transport(url, options):
+    """Build a transport of notifications on the global configuration."""
+    configure(options)
+    return oslo_messaging.get_notification_transport(cfg.CONF, url)
+
+
+def failed(answer, e):
+    """Put an exception into an answer."""
+    answer.update(ok=False, message=str(e), module=type(e).__module__)
+    answer['class'] = type(e).__name__
 
 
 def rpc_client(transport, target, **options):

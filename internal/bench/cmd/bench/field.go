@@ -37,6 +37,9 @@ func newField(ctx context.Context, c config) (_ *field, err error) {
 	if c.wire == wireRabbit && (c.url != "" || c.peers != "") {
 		return nil, errors.New("-url and -peers need -wire zmq")
 	}
+	if c.notify && c.wire != wireRabbit {
+		return nil, errors.New("-notify needs -wire rabbit")
+	}
 	f := &field{config: c, worker: filepath.Join(c.bin, "bench-worker")}
 	defer func() {
 		if err != nil {

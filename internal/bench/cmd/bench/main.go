@@ -35,6 +35,9 @@ type config struct {
 	only    string
 	options string
 	peers   string
+	notify  bool
+	drain   int
+	backlog int
 }
 
 func main() {
@@ -54,6 +57,9 @@ func main() {
 	flag.StringVar(&c.only, "only", "", "a list of contenders, for a profiler: raw or zmq4, parley")
 	flag.StringVar(&c.options, "options", "", "measure Parley with these options of the URL too, such as a=1&b=2")
 	flag.StringVar(&c.peers, "peers", "", "compare numbers of servers in one view instead, such as 2,200; with -wire zmq")
+	flag.BoolVar(&c.notify, "notify", false, "compare notifications instead; with -wire rabbit")
+	flag.IntVar(&c.drain, "drain", 30_000, "how many notifications a listener is given, with -notify")
+	flag.IntVar(&c.backlog, "backlog", 1_000_000, "how many notifications the one listener is behind whose memory is looked at, with -notify")
 	flag.Parse()
 	if err := run(ctx, c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -116,8 +122,11 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	defer f.close()
-	if c.peers != "" {
+	switch {
+	case c.peers != "":
 		return comparePeers(ctx, c, f, loads)
+	case c.notify:
+		return compareNotifications(ctx, c, f)
 	}
 	if err := f.start(ctx); err != nil {
 		return err

@@ -49,32 +49,59 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return bench.ParleyServer(untilEOF(ctx, lines), s, ready)
 	case "zmq4-server":
 		return bench.ZMQServer(untilEOF(ctx, lines), ready)
+	default:
+		c, err := newClient(ctx, s)
+		if err != nil {
+			return err
+		}
+		ready("")
+		return errors.Join(serve(ctx, lines, answer, c.Run), c.close(ctx))
+	}
+}
+
+// client makes the load of lines.
+type client struct {
+	runner
+	close func(context.Context) error
+}
+
+type runner interface {
+	Run(ctx context.Context, load bench.Load) bench.Result
+}
+
+func newClient(ctx context.Context, s bench.Setup) (client, error) {
+	switch s.Role {
 	case "raw-client":
 		c, err := bench.NewRawClient(s)
-		if err != nil {
-			return err
-		}
-		ready("")
-		return errors.Join(serve(ctx, lines, answer, c.Run), c.Close())
+		return client{c, func(context.Context) error { return c.Close() }}, err
 	case "zmq4-client":
 		c, err := bench.NewZMQClient(ctx, s)
-		if err != nil {
-			return err
-		}
-		ready("")
-		return errors.Join(serve(ctx, lines, answer, c.Run), c.Close())
+		return client{c, func(context.Context) error { return c.Close() }}, err
 	case "parley-client":
 		c, err := bench.NewParleyClient(ctx, s)
-		if err != nil {
-			return err
-		}
-		ready("")
-		err = serve(ctx, lines, answer, c.Run)
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		return errors.Join(err, c.Close(stop))
+		return client{c, inTime(c.Close)}, err
+	case "raw-notifier":
+		c, err := bench.NewRawNotifier(s)
+		return client{c, func(context.Context) error { return c.Close() }}, err
+	case "raw-listener":
+		return client{bench.NewRawListener(s), func(context.Context) error { return nil }}, nil
+	case "parley-notifier":
+		c, err := bench.NewParleyNotifier(ctx, s)
+		return client{c, inTime(c.Close)}, err
+	case "parley-listener", "parley-batches":
+		c, err := bench.NewParleyListener(ctx, s, s.Role == "parley-batches")
+		return client{c, inTime(c.Close)}, err
 	default:
-		return fmt.Errorf("unknown role %q", s.Role)
+		return client{}, fmt.Errorf("unknown role %q", s.Role)
+	}
+}
+
+// inTime bounds the end of a client, whose context may be over.
+func inTime(end func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return end(ctx)
 	}
 }
 

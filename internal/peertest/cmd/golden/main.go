@@ -80,5 +80,27 @@ func recordRelease(ctx context.Context, root string, python peertest.Python) (er
 			return err
 		}
 	}
+	return s.writeNotifications(filepath.Join(root, "internal", "interop", "testdata", "golden", python.Name), n)
+}
+
+// writeNotifications records notifications too.
+func (s scenario) writeNotifications(dir string, n *normalizer) error {
+	recorded, err := s.recordNotifications()
+	if err != nil {
+		return err
+	}
+	for _, sequence := range []struct {
+		name    string
+		methods []peertest.Method
+	}{{"notifier_first", recorded.notifier}, {"listener_start", recorded.listener}, {"pool_start", recorded.pool}} {
+		if err := writeMethods(filepath.Join(dir, sequence.name+".json"), n, sequence.methods); err != nil {
+			return err
+		}
+	}
+	for _, m := range recorded.messages {
+		if err := writeMessage(filepath.Join(dir, m.name+".json"), n, m.method); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -23,6 +23,8 @@ var (
 	dashedID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	// nameID matches the process id in py-amqp's connection name.
 	nameID = regexp.MustCompile(`(\.py):[0-9]+:`)
+	// stamp matches the time of a notification.
+	stamp = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?`)
 )
 
 func newNormalizer(python peertest.Python) *normalizer {
@@ -41,6 +43,7 @@ func (n *normalizer) text(s string) string {
 	s = peerDir.ReplaceAllLiteralString(s, "/peer/")
 	s = n.site.ReplaceAllLiteralString(s, "/site-packages/")
 	s = nameID.ReplaceAllString(s, "$1:1:")
+	s = stamp.ReplaceAllLiteralString(s, "2026-01-02 03:04:05.000006")
 	s = hexID.ReplaceAllStringFunc(s, func(id string) string {
 		return n.number(id, "%032x")
 	})
