@@ -95,6 +95,7 @@ type Notification struct {
 	Attempt     int
 
 	settings   *notifierSettings // of the notifier that sends it
+	encoded    json.RawMessage   // the payload as the notifier encoded it
 	timestamp  string            // as it came
 	carried    *requestContext   // as it came; nil for none
 	serializer Serializer        // of the listener that got it; nil for JSON

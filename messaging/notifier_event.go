@@ -36,7 +36,7 @@ func (n *Notifier) event(ctx context.Context, p Priority, eventType string, payl
 	}
 	return &Notification{
 		MessageID: uuid.NewString(), PublisherID: n.s.publisherID, EventType: eventType, Priority: p,
-		Payload: body, Timestamp: time.Now().UTC().Truncate(time.Microsecond), Context: rc, settings: &n.s,
+		Payload: body, encoded: body, Timestamp: time.Now().UTC().Truncate(time.Microsecond), Context: rc, settings: &n.s,
 	}, nil
 }
 
@@ -67,6 +67,14 @@ func validPayload(payload []byte) error {
 		return nil
 	}
 	return pyjson.Valid(payload)
+}
+
+// checkPayload refuses a payload that an outlet replaced with what is no JSON.
+func (n *Notification) checkPayload() error {
+	if len(n.Payload) == len(n.encoded) && (len(n.encoded) == 0 || &n.Payload[0] == &n.encoded[0]) {
+		return nil // the notifier made it
+	}
+	return validPayload(n.Payload)
 }
 
 func (n *Notifier) requestContext(ctx context.Context) (rc RequestContext, err error) {

@@ -83,7 +83,7 @@ func (o brokerOutlet) messages(n *Notification) ([]topicMessage, error) {
 	if err := driver.CheckHeaders(n.Headers); err != nil {
 		return nil, op.errorf(CodeEncoding, err, "the headers cannot be sent: %v", err)
 	}
-	if err := validPayload(n.Payload); err != nil { // an outlet may have changed it
+	if err := n.checkPayload(); err != nil {
 		return nil, op.errorf(CodeEncoding, err, "the payload is not JSON: %v", err)
 	}
 	body := n.appendBody(make([]byte, 0, len(n.Payload)+bodyRoom))

@@ -177,7 +177,8 @@ func (l *link) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// update stores the link's state, wakes who waits for a change, and reports it.
+// update reports the link's state, stores it and wakes who waits for a change: who fails for it
+// finds it reported.
 func (l *link) update(s *session, blocked, cause *driver.Error) {
 	state := driver.State{Phase: driver.Connecting}
 	switch {
@@ -191,14 +192,14 @@ func (l *link) update(s *session, blocked, cause *driver.Error) {
 	if s != nil && l.session() == nil {
 		l.set.log.Info("connected", "link", l.name, "host", s.host)
 	}
-	l.mu.Lock()
-	l.current, l.blocked, l.cause = s, blocked, cause
-	close(l.changed)
-	l.changed = make(chan struct{})
-	l.mu.Unlock()
 	if cause == nil || cause.Reason != driver.ReasonClosed {
 		l.state.set(l.name, state)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current, l.blocked, l.cause = s, blocked, cause
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 func (l *link) session() *session {

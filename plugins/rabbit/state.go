@@ -29,7 +29,7 @@ func (r *stateReporter) set(link string, s driver.State) {
 	r.links[link] = s
 	worst := s
 	for _, other := range r.links {
-		if rank(other.Phase) < rank(worst.Phase) {
+		if rank(other) < rank(worst) {
 			worst = other
 		}
 	}
@@ -47,15 +47,17 @@ func (r *stateReporter) end() {
 	r.ended = true
 }
 
-// rank orders phases from the worst to the best.
-func rank(p driver.Phase) int {
-	switch p {
-	case driver.Connecting:
+// rank orders states from the worst to the best. One that knows why it is bad tells more.
+func rank(s driver.State) int {
+	switch {
+	case s.Phase == driver.Connecting && s.Err != nil:
 		return 0
-	case driver.Blocked:
+	case s.Phase == driver.Connecting:
 		return 1
-	default:
+	case s.Phase == driver.Blocked:
 		return 2
+	default:
+		return 3
 	}
 }
 
