@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -76,7 +77,7 @@ type sendFeed struct {
 	late     lateness              // guarded by mu
 }
 
-// sentFrame is the messages of one frame on their way through the driver.
+// sentFrame is the messages of one frame on their way through the driver, or one of them.
 type sentFrame struct {
 	first     uint64
 	messages  []sentMessage // guarded by sendFeed.mu
@@ -133,10 +134,30 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 		}
 		batch[i] = &messages[i]
 	}
+	if !f.mustSplit(batch) {
+		return f.handOver(frame.GetFirst(), batch)
+	}
+	for i := range batch {
+		if err := f.handOver(frame.GetFirst()+uint64(i), batch[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mustSplit reports whether the messages of a frame may wait for different receivers (DIRECT-1)
+// with nothing but their senders' ctx to end that: each needs one of its own then.
+func (f *sendFeed) mustSplit(batch []*driver.Message) bool {
+	return f.server.info.Has(driver.CapDirect) && len(batch) > 1 &&
+		slices.ContainsFunc(batch, func(m *driver.Message) bool { return m.TimeLeft == 0 && !unawaited(m.Kind) })
+}
+
+// handOver gives the driver messages that share a ctx.
+func (f *sendFeed) handOver(first uint64, batch []*driver.Message) error {
 	ctx, cancel := context.WithCancel(f.ctx)
-	sent := &sentFrame{first: frame.GetFirst(), messages: make([]sentMessage, len(in)), left: len(in), cancel: cancel}
+	sent := &sentFrame{first: first, messages: make([]sentMessage, len(batch)), left: len(batch), cancel: cancel}
 	f.mu.Lock()
-	f.inFlight += len(in)
+	f.inFlight += len(batch)
 	over := f.inFlight > f.limit
 	f.frames[sent.first] = sent
 	f.mu.Unlock()
@@ -144,7 +165,7 @@ func (f *sendFeed) take(frame *pb.SendHostFrame) error {
 		cancel()
 		return protocolError("more than %d messages without a result", f.limit)
 	}
-	f.calls.Add(len(in))
+	f.calls.Add(len(batch))
 	f.dispatch(ctx, sent, batch)
 	return nil
 }

@@ -237,7 +237,7 @@ func prepareDir(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = lockFresh(lock)
 	if err == nil {
 		var text []byte
 		if text, err = json.Marshal(self()); err == nil {
@@ -249,6 +249,17 @@ func prepareDir(path string) (*os.File, error) {
 		return nil, err
 	}
 	return lock, nil
+}
+
+// lockFresh locks a directory that was just made. Who sweeps may be looking at it, for a moment.
+func lockFresh(dir *os.File) error {
+	for deadline := time.Now().Add(time.Second); ; {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // newRunName has 40 random bits: short, for a socket's address has little room.
