@@ -16,8 +16,8 @@ import (
 // TestShutdownAnswersWhatRuns stops the example while a call runs, and sees it answered.
 func TestShutdownAnswersWhatRuns(t *testing.T) {
 	dir := t.TempDir()
-	build(t, dir, "parley-driver-fake", "../plugins/fake")
-	program := build(t, dir, "shutdown", "./shutdown")
+	build(t, dir, "parley-driver-fake", "plugins/fake")
+	program := build(t, dir, "shutdown", "examples/shutdown")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program)

@@ -384,7 +384,8 @@ func TestSpoolUnderLoad(t *testing.T) {
 				arrived[worker] = append(arrived[worker], number)
 				return nil
 			}
-			tr := NewTransport(q, nil)
+			var replay sync.RWMutex // held to replay, and by the broker to come or go
+			tr := NewTransport(wholeBatches{q, &replay}, nil)
 			s, err := OpenSpool(tr, &SpoolOptions{Dir: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
@@ -403,7 +404,9 @@ func TestSpoolUnderLoad(t *testing.T) {
 				for {
 					select {
 					case <-tick.C:
+						replay.Lock()
 						up.Store(!up.Load())
+						replay.Unlock()
 						tr.states.report(driver.State{Phase: driver.Ready})
 					case <-stop:
 						up.Store(true)
@@ -461,6 +464,20 @@ func TestSpoolUnderLoad(t *testing.T) {
 			t.Logf("%d of %d workers' are out of order", disorder, workers)
 		})
 	}
+}
+
+// wholeBatches is a conn whose broker neither comes nor goes while stored notifications are being sent:
+// they go many at a time, and those that a broker takes which is back in the middle overtake the ones
+// before them.
+type wholeBatches struct {
+	*queued
+	replay *sync.RWMutex
+}
+
+func (w wholeBatches) Send(ctx context.Context, batch []*driver.Message) error {
+	w.replay.RLock()
+	defer w.replay.RUnlock()
+	return w.queued.Send(ctx, batch)
 }
 
 // TestSpoolLetsGo: under a load that never ends, the disk is left when the broker takes all.

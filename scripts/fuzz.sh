@@ -6,17 +6,27 @@ set -euo pipefail
 time=$1
 chosen=${2:-.}
 cd "$(dirname "$0")/.."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+inputs=$(go env GOCACHE)/fuzz # where "go test" keeps what it found, too
 
-# fuzz runs one target. "go test" sometimes reports the end of the time itself as a failure
-# ("context deadline exceeded" and no failing input). That, and nothing else, is tried again,
-# so that an input that fails or hangs still ends the run.
+# compile builds the test program of a package that is to be fuzzed. To link one takes one
+# processor, so they are built side by side, and before the first one runs.
+compile() {
+	go test -c -fuzz=Fuzz -o "$1/$(tr / _ <<<"$2").test" "./$2"
+}
+export -f compile
+
+# fuzz runs one target. The end of the time itself is sometimes reported as a failure ("context
+# deadline exceeded" and no failing input). That, and nothing else, is tried again, so that an
+# input that fails or hangs still ends the run.
 fuzz() {
-	local dir=$1 target=$2 try
+	local dir=$1 target=$2 program=$work/$(tr / _ <<<"$1").test log=$work/log try said
 	for try in 1 2 3; do
-		if go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 5s "$dir" >"$log" 2>&1; then
-			grep -o 'execs: .*' "$log" | tail -n 1 | sed "s|^|     $target: |"
+		if (cd "$dir" && "$program" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$time" \
+			-test.fuzzminimizetime 5s -test.fuzzcachedir "$inputs/$module/$dir") >"$log" 2>&1; then
+			said=$(grep -o 'execs: .*' "$log" | tail -n 1) || said="only what is known already"
+			echo "     $target: $said"
 			return 0
 		fi
 		if grep -q 'Failing input written' "$log" || ! grep -q '^ *context deadline exceeded$' "$log"; then
@@ -28,10 +38,14 @@ fuzz() {
 	return 1
 }
 
+module=$(go list -m)
+grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/; s|^\./||; s|/[^/:]*:|:|' |
+	grep -E ":.*$chosen" | sort -u >"$work/targets" || true
+cut -d: -f1 "$work/targets" | sort -u | xargs -r -P "$(nproc)" -I{} bash -c 'compile "$@"' compile "$work" {}
 ran=0
-while IFS=: read -r file target; do
-	fuzz "./$(dirname "$file")" "$target"
+while IFS=: read -r dir target; do
+	fuzz "$dir" "$target"
 	ran=$((ran + 1))
-done < <(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/; s|^\./||' | grep -E ":.*$chosen")
+done <"$work/targets"
 echo "     $ran fuzz targets ran for $time each"
 [ "$ran" -gt 0 ]

@@ -3,16 +3,11 @@
 package faults
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -42,12 +37,8 @@ type event struct {
 
 // app is a running application.
 type app struct {
-	name  string
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	ended chan struct{} // closed when it was reaped
-	err   error         // of Wait; read after ended
-	log   *testbed.Logs
+	*testbed.App
+	name string
 
 	mu     sync.Mutex
 	ready  bool // guarded by mu
@@ -58,119 +49,60 @@ type app struct {
 // temporary files.
 func startApp(t *testing.T, name, tmp string, l *ledger, s settings) *app {
 	t.Helper()
-	a := &app{name: name, ended: make(chan struct{}), log: testbed.NewLogs(t)}
-	a.cmd = exec.Command(filepath.Join(bed.Bin, "app"))
-	a.cmd.Env = append(os.Environ(), "PARLEY_DRIVER_PATH="+bed.Drivers, "PARLEY_RUNTIME_DIR="+bed.Runtime, "TMPDIR="+tmp)
-	var line bytes.Buffer
-	if err := json.NewEncoder(&line).Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	a.cmd.Stderr = a.log
-	stdin, err := a.cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.stdin = stdin
-	stdout, err := a.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(a.ended)
-		a.read(stdout, l)
-		a.err = a.cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = a.cmd.Process.Kill() // when the test failed before it stopped it
-		<-a.ended
+	a := &app{name: name}
+	a.App = testbed.StartApp(t, testbed.AppOptions{
+		Name: name, Program: filepath.Join(bed.Bin, "app"), Settings: s, Drivers: bed.Drivers,
+		Env:    []string{"PARLEY_DRIVER_PATH=" + bed.Drivers, "PARLEY_RUNTIME_DIR=" + bed.Runtime, "TMPDIR=" + tmp},
+		OnLine: func(line []byte) { a.read(line, l) },
 	})
-	if _, err := a.stdin.Write(line.Bytes()); err != nil {
-		t.Fatal(err)
-	}
 	testbed.Eventually(t, patience, name+" is ready", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.ready || a.hasEnded()
+		return a.ready || a.HasExited()
 	})
-	if a.hasEnded() {
-		t.Fatalf("%s ended: %v\n%s", name, a.err, a.log)
+	if a.HasExited() {
+		t.Fatalf("%s ended: %v", name, a.Exit(patience))
 	}
 	return a
 }
 
-func (a *app) hasEnded() bool {
-	select {
-	case <-a.ended:
-		return true
-	default:
-		return false
+// read takes an event.
+func (a *app) read(line []byte, l *ledger) {
+	var e event
+	if err := json.Unmarshal(line, &e); err != nil {
+		return // cut off by a kill
 	}
+	a.mu.Lock()
+	a.ready = a.ready || e.Event == "ready"
+	a.closed = a.closed || e.Event == "closed"
+	a.mu.Unlock()
+	l.add(e)
 }
-
-// read takes the events until the application closes its output.
-func (a *app) read(out io.Reader, l *ledger) {
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		var e event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			continue // cut off by a kill
-		}
-		a.mu.Lock()
-		a.ready = a.ready || e.Event == "ready"
-		a.closed = a.closed || e.Event == "closed"
-		a.mu.Unlock()
-		l.add(e)
-	}
-}
-
-func (a *app) pid() int { return a.cmd.Process.Pid }
 
 // driver is the process of its driver.
 func (a *app) driver(t *testing.T) int {
 	t.Helper()
-	pid := 0
-	testbed.Eventually(t, patience, a.name+" has a driver", func() bool {
-		pid = bed.DriverOf(a.pid())
-		return pid != 0
-	})
+	pid, err := a.Driver()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return pid
 }
 
 // stop ends it cleanly: by SIGTERM, or by the end of its standard input.
 func (a *app) stop(t *testing.T, term bool) {
 	t.Helper()
+	end := a.CloseInput
 	if term {
-		if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-	} else if err := a.stdin.Close(); err != nil {
+		end = a.Terminate
+	}
+	if err := end(patience); err != nil {
 		t.Error(err)
 	}
-	a.wait(t)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.err != nil || !a.closed {
-		t.Errorf("%s ended with %v, closed: %t", a.name, a.err, a.closed)
-	}
-}
-
-// kill ends it as a crash would.
-func (a *app) kill(t *testing.T) {
-	t.Helper()
-	if err := a.cmd.Process.Kill(); err != nil {
-		t.Error(err)
-	}
-}
-
-func (a *app) wait(t *testing.T) {
-	t.Helper()
-	select {
-	case <-a.ended:
-	case <-time.After(patience):
-		t.Fatalf("%s does not end", a.name)
+	if !a.closed {
+		t.Errorf("%s did not close", a.name)
 	}
 }
 

@@ -39,12 +39,11 @@ func testKillApplication(t *testing.T, w *testbed.Wire) {
 		}
 		pid := victim.driver(t)
 		at := time.Now()
-		victim.kill(t)
+		victim.Kill()
 		if !testbed.Wait(driverEnd, func() bool { return !bed.Running(pid) }) {
 			t.Errorf("kill %d: the driver of the %s, process %d, lives %v after it", i+1, victim.name, pid, driverEnd)
 		}
 		ends = append(ends, time.Since(at))
-		victim.wait(t)
 		began = time.Now()
 		if victim == client {
 			client = startClient()

@@ -13,8 +13,8 @@ import (
 // TestBroker has a broker of its own: it is stopped, killed, paused and started again.
 func TestBroker(t *testing.T) {
 	bed.Wires(t, testbed.NeedRestart)
-	bed.Broker(t) // fails or skips where there is no RabbitMQ
-	broker := peertest.RunRabbitMQ(t, nil)
+	bed.Broker(t)                                                             // fails or skips where there is no RabbitMQ
+	broker := peertest.RunRabbitMQ(t, &peertest.RabbitMQOptions{Plain: true}) // it stops at once
 	t.Run("restart", func(t *testing.T) { testRestartBroker(t, broker) })
 	t.Run("pause", func(t *testing.T) { testPauseBroker(t, broker) })
 }

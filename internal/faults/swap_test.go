@@ -40,11 +40,11 @@ func testHotSwap(t *testing.T, w *testbed.Wire) {
 		}
 		before := victim.driver(t)
 		at := time.Now()
-		if err := syscall.Kill(victim.pid(), syscall.SIGHUP); err != nil {
+		if err := syscall.Kill(victim.PID(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		testbed.Eventually(t, patience, "the driver is another one", func() bool {
-			now := bed.DriverOf(victim.pid())
+			now := bed.DriverOf(victim.PID())
 			return now != 0 && now != before && !bed.Running(before)
 		})
 		took = append(took, time.Since(at))

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/testprogram"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -144,9 +144,5 @@ func makeDriverDirs(dir string) (driverDirs, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/parleymq/parley/plugins/fake").CombinedOutput()
-	if err != nil {
-		return d, fmt.Errorf("build the fake driver: %w\n%s", err, out)
-	}
-	return d, os.Chmod(program, 0o755) // whatever the umask is
+	return d, testprogram.Build(ctx, program, "plugins/fake")
 }

@@ -3,18 +3,14 @@
 package notifyfaults
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -54,17 +50,15 @@ type settings struct {
 // application is what both roles have.
 type application struct {
 	settings
+	orders    *testbed.Orders
 	host      *messaging.Host
 	transport *messaging.Transport
 	ledger    *ledgerFile
 }
 
 // actAsApp is an application until it is told to stop.
-func actAsApp(text string) error {
-	a := &application{}
-	if err := json.Unmarshal([]byte(text), &a.settings); err != nil {
-		return err
-	}
+func actAsApp(s settings, orders *testbed.Orders) error {
+	a := &application{settings: s, orders: orders}
 	logFile, err := appendTo(a.Log)
 	if err != nil {
 		return err
@@ -95,39 +89,6 @@ func actAsApp(text string) error {
 
 func appendTo(file string) (*os.File, error) {
 	return os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-}
-
-// obey does what comes in on standard input, and answers each line with one. It returns when it is
-// told to stop.
-func (a *application) obey(commands map[string]func(string) (string, error)) error {
-	say("ready")
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		name, arg, _ := strings.Cut(in.Text(), " ")
-		do := commands[name]
-		if name == "driver" {
-			do = func(string) (string, error) { return strconv.Itoa(a.driver()), nil }
-		}
-		answer, err := do(arg)
-		if err != nil {
-			answer = "error " + err.Error()
-		}
-		say(answer)
-		if name == "stop" {
-			return err
-		}
-	}
-	return errors.New("nobody is left to say what to do")
-}
-
-func say(line string) { fmt.Println(strings.ReplaceAll(line, "\n", " ")) }
-
-// driver is the process of the driver, 0 while there is none.
-func (a *application) driver() int {
-	for _, d := range a.host.Running() {
-		return d.PID
-	}
-	return 0
 }
 
 // close ends the transport.

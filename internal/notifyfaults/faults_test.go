@@ -61,20 +61,22 @@ func (f *field) make(kind string) {
 	case faultLeave:
 		f.replace(one, f.listeners, mayCome, func(a *app) error { return a.stop(endTimeout) })
 	case faultListenerApp:
-		f.replace(one, f.listeners, mayCome, (*app).killWithDriver)
+		f.replace(one, f.listeners, mayCome, killWithDriver)
 	case faultNotifierApp:
-		f.replace(one, f.notifiers, func(*app) bool { return true }, (*app).killWithDriver)
+		f.replace(one, f.notifiers, func(*app) bool { return true }, killWithDriver)
 	}
 	one.until = time.Now()
 	f.t.Logf("%s %s: %v", one.kind, one.note, one.until.Sub(one.at).Round(time.Millisecond))
 }
+
+func killWithDriver(a *app) error { return a.KillWithDriver() }
 
 // killDriver kills the driver of one of the applications.
 func (f *field) killDriver(one *fault, apps []*app) {
 	f.t.Helper()
 	victim := apps[f.turn%len(apps)]
 	f.turn++
-	pid, err := victim.signalDriver(syscall.SIGKILL)
+	pid, err := victim.SignalDriver(syscall.SIGKILL)
 	must(f.t, err)
 	one.note = fmt.Sprintf("of %s, process %d", victim.id, pid)
 }

@@ -81,42 +81,34 @@ func fieldOf(t *testing.T, r *run, listeners []listenerSettings, notifiers []not
 // rest waits for the others.
 func (f *field) order(count int) (rest func()) {
 	f.t.Helper()
-	each := make(map[*app]int)
+	each := make(map[*app]int64)
 	for _, a := range f.notifiers {
 		n := max(1, count/(len(f.notifiers)*a.Notifies.Senders))
-		before, _ := f.progress(a)
-		each[a] = before + n*a.Notifies.Senders
-		_, err := a.do(fmt.Sprintf("send %d", n))
-		must(f.t, err)
+		before := f.progress(a).Begun
+		each[a] = before + int64(n*a.Notifies.Senders)
+		must(f.t, a.Do("send", n, nil))
 		testbed.Eventually(f.t, startTimeout, a.id+" sends", func() bool {
-			begun, _ := f.progress(a)
-			return begun >= before+(each[a]-before)/4
+			return f.progress(a).Begun >= before+(each[a]-before)/4
 		})
 	}
 	return func() {
 		f.t.Helper()
 		for a, want := range each {
-			if a.hasExited() { // it was killed
+			if a.HasExited() { // it was killed
 				continue
 			}
 			testbed.Eventually(f.t, notifyTimeout, fmt.Sprintf("%s is done with %d", a.id, want), func() bool {
 				f.proxy.Reset()
-				_, done := f.progress(a)
-				return done >= want
+				return f.progress(a).Done >= want
 			})
 		}
 	}
 }
 
-// progress is how many notifications an application began to send, and how many of them came to an
-// end.
-func (f *field) progress(a *app) (begun, done int) {
+func (f *field) progress(a *app) (p progress) {
 	f.t.Helper()
-	text, err := a.do("progress")
-	must(f.t, err)
-	_, err = fmt.Sscan(text, &begun, &done)
-	must(f.t, err)
-	return begun, done
+	must(f.t, a.Do("progress", nil, &p))
+	return p
 }
 
 // end waits until everything was handled, and ends everybody.

@@ -113,7 +113,7 @@ func (j *judging) readFates(a *app) {
 func (j *judging) judgeFates() {
 	for n, f := range j.fates {
 		switch {
-		case !f.told && f.by.killed:
+		case !f.told && f.by.Killed():
 			j.unknown++
 		case !f.told:
 			j.note(&j.untold, "came to no end", n.String())

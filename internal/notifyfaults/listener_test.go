@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -67,9 +68,8 @@ func (a *application) listen(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.New("the listener is not ready in time")
 	}
-	return a.obey(map[string]func(string) (string, error){
-		"stats": func(string) (string, error) { return l.stats(), nil },
-		"stop": func(string) (string, error) {
+	return a.orders.Obey(map[string]testbed.Command{
+		"stop": testbed.Say(func() (string, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 			defer cancel()
 			err := l.listener.Shutdown(ctx)
@@ -77,7 +77,7 @@ func (a *application) listen(ctx context.Context) error {
 				err = errors.Join(err, serveErr)
 			}
 			return l.stats(), errors.Join(err, a.close())
-		},
+		}),
 	})
 }
 

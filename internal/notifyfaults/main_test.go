@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// appVariable has the settings of an application, and makes this program act as one.
-	appVariable = "PARLEY_NOTIFYFAULTS_APP"
 	// countVariable is how many notifications a run sends.
 	countVariable = "PARLEY_NOTIFYFAULTS_COUNT"
 	// keepVariable keeps the files of runs.
@@ -30,13 +28,7 @@ const (
 var bed testbed.Bed
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(appVariable); text != "" {
-		if err := actAsApp(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	testbed.ActAsApp(actAsApp)
 	if err := testbed.EndQuickly(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -55,7 +47,7 @@ func sharedBroker(t *testing.T) (broker *peertest.RabbitMQ, vhost string) {
 func startBroker(t *testing.T) *peertest.RabbitMQ {
 	t.Helper()
 	bed.Broker(t) // fails or skips where there is no RabbitMQ
-	return peertest.RunRabbitMQ(t, &peertest.RabbitMQOptions{StartTimeout: brokerTimeout, StopTimeout: brokerTimeout})
+	return peertest.RunRabbitMQ(t, &peertest.RabbitMQOptions{Plain: true, StartTimeout: brokerTimeout, StopTimeout: brokerTimeout})
 }
 
 // wanted is how many notifications a run sends.

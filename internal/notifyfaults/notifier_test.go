@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -69,19 +69,16 @@ func (a *application) notify() error {
 		orders[i] = make(chan int, 1<<10)
 		v.senders.Go(func() { v.send(ctx, i, orders[i]) })
 	}
-	return a.obey(map[string]func(string) (string, error){
-		"send": func(count string) (string, error) {
-			n, err := strconv.Atoi(count)
+	return a.orders.Obey(map[string]testbed.Command{
+		"send": testbed.Take(func(n int) (any, error) {
 			for _, order := range orders {
 				order <- n
 			}
-			return "", err
-		},
-		"progress": func(string) (string, error) {
-			return fmt.Sprintf("%d %d", v.begun.Load(), v.done.Load()), nil
-		},
-		"waiting": func(string) (string, error) { return strconv.Itoa(opts.Spool.Stats().Waiting), nil },
-		"stop": func(string) (string, error) {
+			return nil, nil
+		}),
+		"progress": testbed.Say(func() (progress, error) { return progress{Begun: v.begun.Load(), Done: v.done.Load()}, nil }),
+		"waiting":  testbed.Say(func() (int, error) { return opts.Spool.Stats().Waiting, nil }),
+		"stop": testbed.Say(func() (string, error) {
 			for _, order := range orders {
 				close(order)
 			}
@@ -93,9 +90,13 @@ func (a *application) notify() error {
 			}
 			stats += fmt.Sprintf(" %+v", opts.Spool.Stats())
 			return stats, errors.Join(closeSpool(opts.Spool), a.close())
-		},
+		}),
 	})
 }
+
+// progress is how many notifications an application began to send, and how many of them came to an
+// end.
+type progress struct{ Begun, Done int64 }
 
 func closeSpool(s *messaging.Spool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)

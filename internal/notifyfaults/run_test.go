@@ -71,7 +71,7 @@ func (r *run) start(s settings, proxied bool) *app {
 func (r *run) await(apps ...*app) {
 	r.t.Helper()
 	for _, a := range apps {
-		if _, err := a.await(startTimeout); err != nil {
+		if err := a.Await(startTimeout); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -82,7 +82,7 @@ func (r *run) stopAll(limit time.Duration) {
 	r.t.Helper()
 	for _, role := range []string{roleNotifier, roleListener} {
 		for _, a := range r.all {
-			if a.Role == role && !a.hasExited() {
+			if a.Role == role && !a.HasExited() {
 				if err := a.stop(limit); err != nil {
 					r.t.Error(err)
 				}
@@ -129,30 +129,19 @@ func (r *run) mustLeaveNothing() {
 	r.t.Helper()
 	own := testbed.Bed{Drivers: bed.Drivers, Runtime: filepath.Join(r.dir, "run")}
 	var left []string
-	if !testbed.Wait(endTimeout, func() bool { left = ownLeft(&own); return len(left) == 0 }) {
+	if !testbed.Wait(endTimeout, func() bool { left = own.LeftOf(r.dir); return len(left) == 0 }) {
 		r.t.Errorf("left: %v", left)
 	}
 	for _, a := range r.all {
 		text, err := os.ReadFile(a.Log)
 		must(r.t, err)
-		if strings.Contains(string(text), "DATA RACE") || strings.Contains(a.errors.String(), "DATA RACE") {
-			r.t.Errorf("%s or its driver has a data race: %s", a.id, a.errors)
+		if strings.Contains(string(text), "DATA RACE") || strings.Contains(a.Printed(), "DATA RACE") {
+			r.t.Errorf("%s or its driver has a data race: %s", a.id, a.Printed())
 		}
 	}
 	if r.t.Failed() {
 		for _, a := range r.all {
-			r.t.Logf("%s said %s\nand printed %s", a.id, a.said, a.errors)
+			r.t.Logf("%s said %s\nand printed %s", a.id, a.said, a.Printed())
 		}
 	}
-}
-
-// ownLeft is what this run left: others run beside it.
-func ownLeft(own *testbed.Bed) []string {
-	var left []string
-	for _, what := range own.Left() {
-		if !strings.HasPrefix(what, "process ") {
-			left = append(left, what)
-		}
-	}
-	return left
 }

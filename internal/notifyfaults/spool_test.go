@@ -3,8 +3,6 @@
 package notifyfaults
 
 import (
-	"fmt"
-	"strconv"
 	"testing"
 	"time"
 
@@ -94,7 +92,7 @@ func (f *field) killEach(when string, load func()) {
 	load()
 	for i, victim := range f.notifiers {
 		f.faults = append(f.faults, &fault{kind: "kill a notifier " + when, note: victim.id, at: time.Now()})
-		must(f.t, victim.killWithDriver())
+		must(f.t, victim.KillWithDriver())
 		s := victim.settings
 		s.Notifies.First += incarnation
 		f.notifiers[i] = f.start(s, victim.proxied)
@@ -105,11 +103,7 @@ func (f *field) killEach(when string, load func()) {
 // waiting is how many notifications the spool of an application has.
 func (f *field) waiting(a *app) int {
 	f.t.Helper()
-	text, err := a.do("waiting")
-	must(f.t, err)
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		f.t.Fatal(fmt.Errorf("%s: %w", a.id, err))
-	}
+	n := 0
+	must(f.t, a.Do("waiting", nil, &n))
 	return n
 }

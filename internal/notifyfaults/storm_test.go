@@ -45,9 +45,9 @@ func TestRequeueStorm(t *testing.T) {
 	notifier := r.start(settings{Role: roleNotifier, Name: "notifier", Notifies: notifierSettings{Way: wayForget, Senders: 1}}, false)
 	r.await(storm, dead, notifier)
 	before, begun := r.cpu(storm), time.Now()
-	_, err := notifier.do(fmt.Sprintf("send %d", stormCount))
-	must(t, err)
+	must(t, notifier.Do("send", stormCount, nil))
 	var letters []entry
+	var err error
 	testbed.Eventually(t, stormLimit, "all are dead letters", func() bool {
 		letters, err = make(names).read(dead.Ledger)
 		must(t, err)
@@ -101,8 +101,7 @@ func TestEndlessStorm(t *testing.T) {
 	}}, false)
 	notifier := r.start(settings{Role: roleNotifier, Name: "notifier", Notifies: notifierSettings{Way: wayForget, Senders: 1}}, false)
 	r.await(storm, notifier)
-	_, err := notifier.do(fmt.Sprintf("send %d", stormCount))
-	must(t, err)
+	must(t, notifier.Do("send", stormCount, nil))
 	must(t, notifier.stop(startTimeout))
 	before, begun := r.cpu(storm), time.Now()
 	runsBefore := r.runs(storm)
@@ -131,8 +130,8 @@ func (r *run) runs(a *app) int {
 // cpu is the processor time of an application and its driver.
 func (r *run) cpu(a *app) time.Duration {
 	r.t.Helper()
-	pid, err := a.driver()
+	pid, err := a.Driver()
 	must(r.t, err)
 	all := procfs.All()
-	return all[a.cmd.Process.Pid].CPU + all[pid].CPU
+	return all[a.PID()].CPU + all[pid].CPU
 }

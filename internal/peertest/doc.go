@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package peertest starts the real programs that integration tests talk to: a
-// private RabbitMQ node, and Python oslo.messaging servers and clients.
+// private RabbitMQ node, a Redis, an Apache Qpid Broker-J and an Apache ActiveMQ
+// Artemis, and Python oslo.messaging servers and clients.
 //
 // Everything it starts listens on the loopback interface only, takes ports that
 // were free, lives in a directory of its own and is a child of the test process

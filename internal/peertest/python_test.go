@@ -18,20 +18,33 @@ func TestPythonPeers(t *testing.T) {
 	for _, server := range pythons {
 		for _, client := range pythons {
 			t.Run(client.Name+" calls "+server.Name, func(t *testing.T) {
-				testPythonPeers(t, rmq, client, server)
+				testPythonPeers(t, rmq.URL(rmq.NewVhost(t)), client, server, nil)
 			})
 		}
 	}
 }
 
-func testPythonPeers(t *testing.T, rmq *RabbitMQ, clientPython, serverPython Python) {
+// TestPythonPeersAMQP1 is the same with the last release that speaks AMQP 1.0.
+func TestPythonPeersAMQP1(t *testing.T) {
+	b := RunSharedBrokerJ(t)
+	python := PythonAMQP1(t)
+	testPythonPeers(t, b.PythonURL("peers"), python, python, AMQP1Conf())
+	testPythonNotifications(t, b.PythonURL("peers"), python, python, AMQP1Conf())
+}
+
+func testPythonPeers(t *testing.T, url string, clientPython, serverPython Python, conf map[string]map[string]any) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	url := rmq.URL(rmq.NewVhost(t))
-	server := RunPythonServer(t, serverPython, PythonServerOptions{URL: url, Topic: "t", Server: "s1",
-		Conf: map[string]map[string]any{"DEFAULT": {"rpc_ping_enabled": true}}})
-	client := RunPythonClient(t, clientPython, PythonClientOptions{URL: url, AllowedRemoteModules: []string{"peererrors"}})
+	serverConf := map[string]map[string]any{"DEFAULT": {"rpc_ping_enabled": true}}
+	maps.Copy(serverConf, conf)
+	server := RunPythonServer(t, serverPython, PythonServerOptions{URL: url, Topic: "t", Server: "s1", Conf: serverConf})
+	client := RunPythonClient(t, clientPython, PythonClientOptions{URL: url, AllowedRemoteModules: []string{"peererrors"}, Conf: conf})
 
+	// The amqp driver is told in the message itself how long its client waits, not in its context.
+	wantContext := `{"client_timeout": null, "user": "alice"}`
+	if _, amqp1 := conf["oslo_messaging_amqp"]; amqp1 {
+		wantContext = `{"user": "alice"}`
+	}
 	call := func(r Request) (string, error) {
 		r.Topic, r.Timeout = "t", 10*time.Second
 		reply, err := client.Call(ctx, r)
@@ -49,7 +62,7 @@ func testPythonPeers(t *testing.T, rmq *RabbitMQ, clientPython, serverPython Pyt
 		{Request{Method: "version", Version: "2.1"}, `"/2.3"`},
 		{Request{Method: "version", Namespace: "ns1", Version: "1.5"}, `"ns1/1.5"`},
 		{Request{Method: "version", Namespace: "ns0", Version: "1.0"}, `"ns1/1.5"`},
-		{Request{Method: "context", Ctxt: map[string]any{"user": "alice"}}, `{"client_timeout": null, "user": "alice"}`},
+		{Request{Method: "context", Ctxt: map[string]any{"user": "alice"}}, wantContext},
 		{Request{Method: "sleep", Args: map[string]any{"seconds": 0.01}, Monitor: 2 * time.Second}, `0.01`},
 		{Request{Method: "version", Namespace: "ns4", Version: "4.1"}, `"ns2/4.2"`},
 		{Request{Method: "version", Version: "4.1"}, `"ns2/4.2"`},
@@ -157,25 +170,28 @@ func TestPythonNotifications(t *testing.T) {
 	for _, from := range pythons {
 		for _, to := range pythons {
 			t.Run(from.Name+" notifies "+to.Name, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				url := rmq.URL(rmq.NewVhost(t))
-				l := RunPythonListener(t, to, PythonListenerOptions{URL: url, Targets: []PythonListenTo{{Topic: "t"}}})
-				n := RunPythonNotifier(t, from, PythonNotifierOptions{URL: url})
-				for i, driver := range []string{"messaging", "messagingv2"} {
-					e := Event{Driver: driver, PublisherID: "p", Topics: []string{"t"}, Level: "warn", EventType: "e", Payload: driver}
-					if err := n.Notify(ctx, e); err != nil {
-						t.Fatal(err)
-					}
-					all, err := l.WaitReceived(ctx, "e", i+1)
-					if err != nil || len(all) != i+1 {
-						t.Fatal(len(all), err)
-					}
-					if got := all[i]; got.Level != "warn" || *got.PublisherID != "p" || got.Payload != `"`+driver+`"` || len(got.Metadata["message_id"]) != 36 {
-						t.Errorf("got %+v", got)
-					}
-				}
+				testPythonNotifications(t, rmq.URL(rmq.NewVhost(t)), from, to, nil)
 			})
+		}
+	}
+}
+
+func testPythonNotifications(t *testing.T, url string, from, to Python, conf map[string]map[string]any) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l := RunPythonListener(t, to, PythonListenerOptions{URL: url, Targets: []PythonListenTo{{Topic: "t"}}, Conf: conf})
+	n := RunPythonNotifier(t, from, PythonNotifierOptions{URL: url, Conf: conf})
+	for i, driver := range []string{"messaging", "messagingv2"} {
+		e := Event{Driver: driver, PublisherID: "p", Topics: []string{"t"}, Level: "warn", EventType: "e", Payload: driver}
+		if err := n.Notify(ctx, e); err != nil {
+			t.Fatal(err)
+		}
+		all, err := l.WaitReceived(ctx, "e", i+1)
+		if err != nil || len(all) != i+1 {
+			t.Fatal(len(all), err)
+		}
+		if got := all[i]; got.Level != "warn" || *got.PublisherID != "p" || got.Payload != `"`+driver+`"` || len(got.Metadata["message_id"]) != 36 {
+			t.Errorf("got %+v", got)
 		}
 	}
 }

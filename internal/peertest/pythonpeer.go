@@ -20,8 +20,8 @@ import (
 var scripts embed.FS
 
 const (
-	pythonStartTimeout = 30 * time.Second
-	pythonLineLimit    = 256 << 20 // bytes; one line carries a whole result
+	pythonStartTimeout = 2 * time.Minute // a busy machine takes half a minute to import what it needs
+	pythonLineLimit    = 256 << 20       // bytes; one line carries a whole result
 )
 
 // PythonError is an exception that a Python peer met, as it names it.
@@ -128,17 +128,10 @@ func (p *pythonPeer) start(python Python, script string, args []string) error {
 	defer closeQuietly(childOut)
 	p.stdin, p.stdout = stdin, stdout
 	p.process, err = startProcess(processSpec{
-		name: script + " (oslo.messaging " + python.Name + ")",
-		path: python.Path,
-		args: append([]string{"-W", "ignore", filepath.Join(p.dir, script)}, args...),
-		env: []string{
-			markVariable + "=" + p.dir,
-			"PATH=" + os.Getenv("PATH"),
-			"HOME=" + p.dir,
-			"LANG=C.UTF-8",
-			"PYTHONUNBUFFERED=1",
-			"PYTHONDONTWRITEBYTECODE=1",
-		},
+		name:   script + " (oslo.messaging " + python.Name + ")",
+		path:   python.Path,
+		args:   append([]string{"-W", "ignore", filepath.Join(p.dir, script)}, args...),
+		env:    append(python.environ(), markVariable+"="+p.dir, "HOME="+p.dir),
 		dir:    p.dir,
 		stdin:  childIn,
 		stdout: childOut,

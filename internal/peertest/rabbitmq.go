@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -36,7 +35,9 @@ type RabbitMQOptions struct {
 	// Plain leaves the management interface out: there is no AddVhost then, and the
 	// application in the node stops at once; see RestartApp.
 	Plain bool
-	// StartTimeout bounds one start of the node. Default 60 seconds.
+	// AMQP1 lets the node speak AMQP 1.0 too, at the same Addr.
+	AMQP1 bool
+	// StartTimeout bounds one start of the node. Default 3 minutes: it is short on a quiet machine.
 	StartTimeout time.Duration
 	// StopTimeout bounds a clean stop; the node is killed after it. Default 20
 	// seconds.
@@ -49,7 +50,7 @@ func (o *RabbitMQOptions) withDefaults() RabbitMQOptions {
 		opts = *o
 	}
 	if opts.StartTimeout <= 0 {
-		opts.StartTimeout = 60 * time.Second
+		opts.StartTimeout = 3 * time.Minute
 	}
 	if opts.StopTimeout <= 0 {
 		opts.StopTimeout = 20 * time.Second
@@ -59,16 +60,15 @@ func (o *RabbitMQOptions) withDefaults() RabbitMQOptions {
 
 // RabbitMQ is a private node. It keeps its ports and its data over Stop, Kill
 // and Restart.
+//
+// Stop closes its connections at once, but its management interface takes five
+// seconds more to end.
 type RabbitMQ struct {
+	server
+
 	opts RabbitMQOptions
 	node rabbitNodeFiles
 	epmd *epmd
-	// shared is set for a node that another process owns.
-	shared bool
-
-	mu     sync.Mutex // one start or stop at a time
-	server *process   // nil when the node is down
-	closed bool
 }
 
 // errShared is returned for what would disturb the others on a shared node.
@@ -78,6 +78,10 @@ var errShared = errors.New("the node is shared with other test processes (" + sh
 // The caller closes it.
 func StartRabbitMQ(ctx context.Context, o *RabbitMQOptions) (*RabbitMQ, error) {
 	r := &RabbitMQ{opts: o.withDefaults()}
+	r.server = server{
+		name: "rabbitmq-server", startTimeout: r.opts.StartTimeout, stopTimeout: r.opts.StopTimeout,
+		launch: r.launch, ended: r.endHelpers, remove: r.remove,
+	}
 	if _, err := os.Stat(filepath.Join(rabbitScripts, "rabbitmq-server")); err != nil {
 		return nil, missing("the RabbitMQ server", err)
 	}
@@ -89,8 +93,8 @@ func StartRabbitMQ(ctx context.Context, o *RabbitMQOptions) (*RabbitMQ, error) {
 	if r.node, err = newRabbitNodeFiles(r.opts.Config, r.opts.TLS); err != nil {
 		return nil, err
 	}
-	if r.opts.Plain {
-		err = r.node.writePlain()
+	if r.opts.Plain || r.opts.AMQP1 {
+		err = r.node.writePlugins(r.opts)
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(r.node.Dir))
@@ -104,25 +108,37 @@ func StartRabbitMQ(ctx context.Context, o *RabbitMQOptions) (*RabbitMQ, error) {
 	return r, nil
 }
 
-// start starts the broker process. The caller holds mu or owns r alone.
-func (r *RabbitMQ) start(ctx context.Context) error {
+func (r *RabbitMQ) launch(ctx context.Context) (*process, error) {
 	p, err := startProcess(processSpec{
-		name: "rabbitmq-server",
+		name: r.name,
 		path: filepath.Join(rabbitScripts, "rabbitmq-server"),
 		env:  r.node.environ(),
 		dir:  r.node.Dir,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// The log file is appended to over restarts, the standard output is not.
 	if err := p.waitOutput(ctx, " plugins.\n"); err != nil {
 		p.kill()
-		r.endHelpers()
-		return err
+		return nil, err
 	}
-	r.server = p
-	return nil
+	return p, nil
+}
+
+// endHelpers waits until the broker's helpers noticed that it is gone, and
+// kills those that do not.
+func (r *RabbitMQ) endHelpers() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	endMarked(ctx, r.node.mark())
+}
+
+func (r *RabbitMQ) remove() error {
+	if r.epmd != nil {
+		r.epmd.close()
+	}
+	return os.RemoveAll(r.node.Dir)
 }
 
 // Addr is the node's host:port for AMQP.
@@ -142,17 +158,6 @@ func (r *RabbitMQ) URLAt(addr, vhost string) string {
 	return fmt.Sprintf("rabbit://%s:%s@%s/%s", rabbitUser, rabbitPassword, addr, url.PathEscape(vhost))
 }
 
-// PID is the broker's process id, 0 while it is down or owned by another
-// process.
-func (r *RabbitMQ) PID() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.server == nil {
-		return 0
-	}
-	return r.server.pid()
-}
-
 // Ctl runs rabbitmqctl on the node and returns its standard output. It takes
 // about a second each time.
 func (r *RabbitMQ) Ctl(ctx context.Context, args ...string) (string, error) {
@@ -168,114 +173,4 @@ func (r *RabbitMQ) Ctl(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("rabbitmqctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()+stdout.String()))
 	}
 	return stdout.String(), nil
-}
-
-// Stop ends the node cleanly. Its connections are closed at once, but its
-// management interface takes five seconds more to end. It can be started again
-// with Restart.
-func (r *RabbitMQ) Stop(ctx context.Context) error {
-	return r.down(func(p *process) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, r.opts.StopTimeout,
-			fmt.Errorf("no stop within %v", r.opts.StopTimeout))
-		defer cancel()
-		// A paused node could not handle the request.
-		_ = p.signal(syscall.SIGCONT)
-		return p.stop(ctx, syscall.SIGTERM)
-	})
-}
-
-// Kill ends the node as a crash would.
-func (r *RabbitMQ) Kill() error {
-	return r.down(func(p *process) error {
-		p.kill()
-		return nil
-	})
-}
-
-// down ends the broker process with end and waits for its helpers.
-func (r *RabbitMQ) down(end func(*process) error) error {
-	if r.shared {
-		return errShared
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.server == nil {
-		return nil
-	}
-	err := end(r.server)
-	r.server = nil
-	r.endHelpers()
-	return err
-}
-
-// endHelpers waits until the broker's helpers noticed that it is gone, and
-// kills those that do not.
-func (r *RabbitMQ) endHelpers() {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	endMarked(ctx, r.node.mark())
-}
-
-// Restart starts a node that is down, or stops and starts a running one.
-func (r *RabbitMQ) Restart(ctx context.Context) error {
-	if err := r.Stop(ctx); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return errors.New("restart rabbitmq-server: the node was closed")
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, r.opts.StartTimeout,
-		fmt.Errorf("no start within %v", r.opts.StartTimeout))
-	defer cancel()
-	return r.start(ctx)
-}
-
-// Pause stops the node from running without closing its connections, as a
-// machine that hangs does.
-func (r *RabbitMQ) Pause() error { return r.signal(syscall.SIGSTOP) }
-
-// Resume lets a paused node go on.
-func (r *RabbitMQ) Resume() error { return r.signal(syscall.SIGCONT) }
-
-func (r *RabbitMQ) signal(sig syscall.Signal) error {
-	if r.shared {
-		return errShared
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.server == nil {
-		return fmt.Errorf("send %v to rabbitmq-server: the node is down", sig)
-	}
-	return r.server.signal(sig)
-}
-
-// Output is the end of what the node printed since its last start.
-func (r *RabbitMQ) Output() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.server == nil {
-		return ""
-	}
-	return r.server.output.String()
-}
-
-// Close ends the node and removes everything it left. Since nothing of it is
-// kept, it does not wait for a clean stop. It does nothing to a shared node.
-func (r *RabbitMQ) Close() error {
-	if r.shared {
-		return nil
-	}
-	err := r.Kill()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return err
-	}
-	r.closed = true
-	if r.epmd != nil {
-		r.epmd.close()
-	}
-	return errors.Join(err, os.RemoveAll(r.node.Dir))
 }

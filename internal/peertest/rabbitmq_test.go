@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	amqp "github.com/Azure/go-amqp"
 )
 
 func TestRabbitMQLeavesNothing(t *testing.T) {
@@ -43,4 +45,13 @@ func TestRabbitMQLeavesNothing(t *testing.T) {
 	if _, err := os.Stat(r.node.Dir); !os.IsNotExist(err) {
 		t.Errorf("directory %s is left after Close: %v", r.node.Dir, err)
 	}
+}
+
+// TestRabbitMQAMQP1: a node with the plugin takes clients of AMQP 1.0.
+func TestRabbitMQAMQP1(t *testing.T) {
+	r := RunRabbitMQ(t, &RabbitMQOptions{AMQP1: true})
+	login := &amqp.ConnOptions{SASLType: amqp.SASLTypePlain(rabbitUser, rabbitPassword)}
+	sendAndReceive(t, "amqp://"+r.Addr(), login)
+	login.HostName = "vhost:" + r.NewVhost(t)
+	sendAndReceive(t, "amqp://"+r.Addr(), login)
 }

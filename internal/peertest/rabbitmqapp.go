@@ -13,15 +13,37 @@ import (
 	"time"
 )
 
-// writePlain leaves the management interface out.
-func (n rabbitNodeFiles) writePlain() error {
-	return os.WriteFile(n.path("enabled_plugins"), []byte("[].\n"), 0o600)
+// writePlugins leaves the management interface out and AMQP 1.0 in, as the options want it.
+func (n rabbitNodeFiles) writePlugins(o RabbitMQOptions) error {
+	var plugins []string
+	if !o.Plain {
+		plugins = append(plugins, "rabbitmq_management")
+	}
+	if o.AMQP1 {
+		plugins = append(plugins, "rabbitmq_amqp1_0")
+	}
+	return os.WriteFile(n.path("enabled_plugins"), []byte("["+strings.Join(plugins, ",")+"].\n"), 0o600)
 }
 
 // StopApp stops the broker within its Erlang node, as rabbitmqctl stop_app does: all its
 // connections are closed and its queues are written down. On a Plain node that takes a tenth of
 // a second.
 func (r *RabbitMQ) StopApp(ctx context.Context) error { return r.app(ctx, "stop") }
+
+// CrashApp is StopApp after all connections broke, without a word, as at a crash of the broker. What
+// was not written down is not lost by it: that takes Kill.
+func (r *RabbitMQ) CrashApp(ctx context.Context) error {
+	if r.foreign != nil {
+		return r.foreign
+	}
+	if err := r.awaitBooted(ctx); err != nil {
+		return err
+	}
+	if got, err := r.erlang(ctx, "[exit(C, kill) || C <- rabbit_networking:local_connections()]."); err != nil {
+		return fmt.Errorf("break the broker's connections: %w: %s", err, got)
+	}
+	return r.app(ctx, "stop")
+}
 
 // StartApp starts what StopApp has stopped, in less than a second instead of the six of a node.
 func (r *RabbitMQ) StartApp(ctx context.Context) error { return r.app(ctx, "start") }
@@ -32,8 +54,8 @@ func (r *RabbitMQ) RestartApp(ctx context.Context) error {
 }
 
 func (r *RabbitMQ) app(ctx context.Context, what string) error {
-	if r.shared {
-		return errShared
+	if r.foreign != nil {
+		return r.foreign
 	}
 	// Without effect, and without a word, while the start of the node is not over: that goes on
 	// for a moment after it takes connections.

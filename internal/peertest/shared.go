@@ -32,7 +32,7 @@ func AttachRabbitMQ(file string) (*RabbitMQ, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the descriptor of a shared RabbitMQ node: %w", err)
 	}
-	r := &RabbitMQ{shared: true}
+	r := &RabbitMQ{server: server{name: "rabbitmq-server", foreign: errShared}}
 	if err := json.Unmarshal(text, &r.node); err != nil {
 		return nil, fmt.Errorf("read the descriptor %s of a shared RabbitMQ node: %w", file, err)
 	}
@@ -41,8 +41,23 @@ func AttachRabbitMQ(file string) (*RabbitMQ, error) {
 
 // WriteDescriptor writes the file with which AttachRabbitMQ finds the node. It
 // appears whole or not at all, so a reader may wait for it.
-func (r *RabbitMQ) WriteDescriptor(file string) error {
-	text, err := json.Marshal(r.node)
+func (r *RabbitMQ) WriteDescriptor(file string) error { return writeDescriptor(file, r.node) }
+
+// readDescriptor reads what writeDescriptor has written, of what is named.
+func readDescriptor(file, what string, node any) error {
+	text, err := os.ReadFile(file) //nolint:gosec // whoever runs the tests names the file
+	if err != nil {
+		return fmt.Errorf("read the descriptor of a shared %s: %w", what, err)
+	}
+	if err := json.Unmarshal(text, node); err != nil {
+		return fmt.Errorf("read the descriptor %s of a shared %s: %w", file, what, err)
+	}
+	return nil
+}
+
+// writeDescriptor writes a file that appears whole or not at all.
+func writeDescriptor(file string, node any) error {
+	text, err := json.Marshal(node)
 	if err != nil {
 		return err
 	}
@@ -78,15 +93,4 @@ func RunSharedRabbitMQ(tb testing.TB) *RabbitMQ {
 	tb.Helper()
 	r, err := UseRabbitMQ(tb.Context())
 	return closeAfter(tb, r, err)
-}
-
-func closeAfter(tb testing.TB, r *RabbitMQ, err error) *RabbitMQ {
-	tb.Helper()
-	require(tb, err)
-	tb.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return r
 }

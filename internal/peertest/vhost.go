@@ -29,7 +29,7 @@ func (r *RabbitMQ) NewVhost(tb testing.TB) string {
 		// takes its vhosts along.
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		if !r.shared && r.PID() == 0 {
+		if r.foreign == nil && r.PID() == 0 {
 			return
 		}
 		if err := r.DeleteVhost(ctx, name); err != nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -16,12 +15,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testprogram"
 	"github.com/parleymq/parley/messaging"
 )
 
 const (
-	setupTimeout = 3 * time.Minute // builds from nothing, on a busy machine
-	closeTimeout = 20 * time.Second
+	setupTimeout = 5 * time.Minute // builds from nothing, on a busy machine
+	closeTimeout = time.Minute
 )
 
 // Bed is what a test program shares between its tests.
@@ -34,10 +34,12 @@ type Bed struct {
 	// Also names the wires that are set up besides rabbit. It is set before Main.
 	Also []string
 
-	top       string
-	broker    *peertest.RabbitMQ
-	brokerErr error
-	ready     []*Wire
+	top        string
+	broker     *peertest.RabbitMQ
+	brokerErr  error
+	brokerJ    *peertest.BrokerJ // of the wire qpid
+	brokerJErr error
+	ready      []*Wire
 }
 
 // Programs are what Main builds: import paths below the module by the name of the file.
@@ -105,33 +107,50 @@ func (b *Bed) tearDown() error {
 	if b.broker != nil {
 		err = b.broker.Close()
 	}
+	if b.brokerJ != nil {
+		err = errors.Join(err, b.brokerJ.Close())
+	}
 	return errors.Join(err, os.RemoveAll(b.top))
 }
 
 // Build compiles one program of the module, with the race detector if the tests have it.
 func Build(ctx context.Context, file, path string) error {
-	args := []string{"build", "-o", file}
 	if raceEnabled {
-		args = append(args, "-race")
+		return testprogram.Build(ctx, file, path, "-race")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/parleymq/parley/"+path)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", path, err, out)
-	}
-	// Whatever the umask is: a driver that others may write is refused.
-	return os.Chmod(file, 0o755) //nolint:gosec // a program
+	return testprogram.Build(ctx, file, path)
 }
 
 // Broker returns the shared RabbitMQ node. Tests keep to vhosts of their own.
 func (b *Bed) Broker(tb testing.TB) *peertest.RabbitMQ {
 	tb.Helper()
-	if b.brokerErr != nil {
-		if errors.Is(b.brokerErr, peertest.ErrMissing) && os.Getenv("PARLEY_TEST_OPTIONAL") == "1" {
-			tb.Skipf("NOT PROVEN: %s: %v", tb.Name(), b.brokerErr)
-		}
-		tb.Fatal(b.brokerErr)
-	}
+	require(tb, b.brokerErr)
 	return b.broker
+}
+
+// startBrokerJ starts or finds the Broker-J of the wire qpid.
+func (b *Bed) startBrokerJ(ctx context.Context) {
+	b.brokerJ, b.brokerJErr = peertest.UseBrokerJ(ctx)
+}
+
+// BrokerJ returns the shared Broker-J of the wire qpid. Tests keep to virtual hosts of their own,
+// which are a part of their addresses.
+func (b *Bed) BrokerJ(tb testing.TB) *peertest.BrokerJ {
+	tb.Helper()
+	require(tb, b.brokerJErr)
+	return b.brokerJ
+}
+
+// require ends a test whose broker could not be started.
+func require(tb testing.TB, err error) {
+	tb.Helper()
+	if err == nil {
+		return
+	}
+	if errors.Is(err, peertest.ErrMissing) && os.Getenv("PARLEY_TEST_OPTIONAL") == "1" {
+		tb.Skipf("NOT PROVEN: %s: %v", tb.Name(), err)
+	}
+	tb.Fatal(err)
 }
 
 // Host returns a Host for the drivers built here, which logs into logs.

@@ -77,12 +77,18 @@ func readProcess(dir string) (p Process, ok bool) {
 	return p, true
 }
 
-// Left lists what drivers left: their processes, and everything in dirs but the directories of
-// the user themselves.
-func (b *Bed) Left(dirs ...string) []string {
+// Left lists what drivers left: their processes, and everything in dirs and the runtime directory
+// but the directories of the user themselves.
+func (b *Bed) Left(dirs ...string) []string { return b.LeftOf("", dirs...) }
+
+// LeftOf is Left for the applications that have a path below the directory run in their environment,
+// such as that for temporary files: others go on beside them with the same drivers.
+func (b *Bed) LeftOf(run string, dirs ...string) []string {
 	var left []string
 	for _, p := range b.DriverProcesses() {
-		left = append(left, "process "+strconv.Itoa(p.PID))
+		if run == "" || bytes.Contains(p.Environ, []byte(run+"/")) {
+			left = append(left, "process "+strconv.Itoa(p.PID))
+		}
 	}
 	for _, dir := range append(dirs, b.Runtime) {
 		_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {

@@ -4,12 +4,14 @@ package testbed
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/parleymq/parley/internal/peertest"
@@ -25,9 +27,15 @@ type Wire struct {
 	// TopicsCross says that the servers of a topic hear its requests whatever their exchange
 	// is, as upstream's rabbit has it. No capability tells.
 	TopicsCross bool
+	// Uneven says that the broker gives a message to whichever server of a topic is quick, so that
+	// one may get none of twenty.
+	Uneven bool
+	// Unmarked says that a message which was given back comes again without a word of it.
+	Unmarked bool
 
 	lacks map[Need]string // why, by what is not there
 	place func(testing.TB) *Place
+	start func(context.Context) // of what it needs besides the driver, or nil
 }
 
 // Need is what a test asks of a wire that is no matter of course. A capability is one too:
@@ -71,6 +79,13 @@ func (b *Bed) wires() map[string]Wire {
 			NeedRestart:    "there is no broker that could be away",
 			NeedLogin:      "there is no broker to log in to",
 		}},
+		"qpid": {Uneven: true, Unmarked: true, place: b.newAddresses, start: b.startBrokerJ, lacks: map[Need]string{
+			NeedAMQP:       "it speaks AMQP 1.0, and plugins/qpid has the tests of its own wire",
+			NeedManagement: "Broker-J is started without its management interface",
+			NeedProxy:      "plugins/qpid cuts its connections",
+			NeedRestart:    "plugins/qpid ends and starts its broker",
+			NeedLogin:      "Broker-J has users but no virtual hosts to log in to; plugins/qpid has the tests of its logins",
+		}},
 	}
 }
 
@@ -79,6 +94,13 @@ func (b *Bed) newVhost(tb testing.TB) *Place {
 	broker := b.Broker(tb)
 	vhost := broker.NewVhost(tb)
 	return &Place{URL: broker.URL(vhost), Broker: broker, Vhost: vhost}
+}
+
+// newAddresses is a virtual host that the driver writes into its addresses; Broker-J has no more of
+// it than the queues that are made of them.
+func (b *Bed) newAddresses(tb testing.TB) *Place {
+	tb.Helper()
+	return &Place{URL: b.BrokerJ(tb).URL("test-" + strings.ToLower(rand.Text()))}
 }
 
 func (b *Bed) newDirectory(tb testing.TB) *Place {
@@ -94,7 +116,15 @@ func (b *Bed) newDirectory(tb testing.TB) *Place {
 // setUpWires builds the drivers of the wires and asks them what they are.
 func (b *Bed) setUpWires(ctx context.Context) error {
 	table := b.wires()
-	for _, name := range append([]string{"rabbit"}, b.Also...) {
+	names := append([]string{"rabbit"}, b.Also...)
+	var starting sync.WaitGroup
+	defer starting.Wait()
+	for _, name := range names {
+		if start := table[name].start; start != nil {
+			starting.Go(func() { start(ctx) })
+		}
+	}
+	for _, name := range names {
 		w, ok := table[name]
 		if !ok {
 			return fmt.Errorf("there is no wire %q", name)

@@ -27,7 +27,11 @@ func TestMissing(t *testing.T) {
 		}
 	}
 	rabbit := (&Bed{}).wires()["rabbit"]
+	qpid := (&Bed{}).wires()["qpid"]
 	for _, n := range []Need{NeedAMQP, NeedManagement, NeedProxy, NeedRestart, NeedLogin} {
+		if qpid.Missing(n) == "" {
+			t.Errorf("%s: it is not said why qpid has it not", n)
+		}
 		if why := rabbit.Missing(n); why != "" || !n.around() || w.Missing(n) == "" {
 			t.Errorf("%s: rabbit has not %q, zmq %q", n, why, w.Missing(n))
 		}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -52,9 +53,8 @@ func (a *application) load() error {
 	if !a.Idle {
 		c.startLoad(ctx)
 	}
-	return a.obey(map[string]func(string) (string, error){
-		"burst": func(count string) (string, error) {
-			n, err := strconv.Atoi(count)
+	return a.obey(map[string]testbed.Command{
+		"burst": testbed.Take(func(n int) (any, error) {
 			var first sync.WaitGroup
 			for range n / 2 {
 				first.Go(func() { c.cast(burstSleep) })
@@ -63,19 +63,19 @@ func (a *application) load() error {
 			for range n - n/2 {
 				c.load.Go(func() { c.cast(burstSleep) })
 			}
-			return "", err
-		},
-		"answered": func(server string) (string, error) {
+			return nil, nil
+		}),
+		"answered": testbed.Take(func(server string) (int64, error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return strconv.FormatInt(c.answered[server], 10), nil
-		},
-		"stop": func(string) (string, error) {
+			return c.answered[server], nil
+		}),
+		"stop": testbed.Say(func() (lastWords, error) {
 			cancel()
 			c.load.Wait()
-			stats := a.transport.Stats()
-			return fmt.Sprintf("stopped %+v", stats), a.close()
-		},
+			stats := fmt.Sprintf("%+v", a.transport.Stats())
+			return lastWords{Stats: stats}, a.close()
+		}),
 	})
 }
 

@@ -65,7 +65,7 @@ func (m *mesh) awaitBusy(a *app) {
 func (m *mesh) killDriver(f *fault, victim *app) {
 	f.victim, f.app = victim.Name, victim
 	f.at = time.Now()
-	pid, err := victim.signalDriver(syscall.SIGKILL)
+	pid, err := victim.SignalDriver(syscall.SIGKILL)
 	must(m.t, err)
 	f.note = fmt.Sprint("process ", pid)
 }
@@ -78,7 +78,7 @@ func (m *mesh) killClientDriver(f *fault) { m.killDriver(f, m.clients[rand.N(len
 func (m *mesh) stopDriver(f *fault, victim *app) {
 	f.victim, f.app = victim.Name, victim
 	f.at = time.Now()
-	pid, err := victim.signalDriver(syscall.SIGSTOP)
+	pid, err := victim.SignalDriver(syscall.SIGSTOP)
 	must(m.t, err)
 	pause(m.t.Context(), 4*time.Second+rand.N(2*time.Second))
 	must(m.t, syscall.Kill(pid, syscall.SIGCONT))
@@ -97,7 +97,7 @@ func (m *mesh) reload(f *fault) {
 
 func (m *mesh) swap(f *fault, victim *app) {
 	f.victim, f.app = victim.Name, victim
-	if _, err := victim.do("reload"); err != nil {
+	if err := victim.Do("reload", nil, nil); err != nil {
 		m.problem = append(m.problem, "swap: "+err.Error())
 	}
 }
@@ -128,7 +128,7 @@ func (m *mesh) cut(f *fault) {
 	all := slices.Concat(m.clients, m.servers)
 	victim := all[rand.N(len(all))]
 	f.victim, f.app = victim.Name, victim
-	pid, err := victim.driver()
+	pid, err := victim.Driver()
 	must(m.t, err)
 	n, err := cutLinks(pid)
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {

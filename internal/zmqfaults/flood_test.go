@@ -3,7 +3,6 @@
 package zmqfaults
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,13 +12,13 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -32,7 +31,9 @@ const (
 	// comeAgain is after how long a client that was closed is there again.
 	comeAgain = time.Second
 	// floodLimit is far above what is seen, for machines that are busy with more than this.
-	floodLimit = time.Second
+	floodLimit = 20 * time.Second
+	// floodTimeout is that of a call.
+	floodTimeout = time.Minute
 )
 
 // TestFloodOfClients: a thousand clients that say nothing and a thousand that send garbage, again
@@ -46,18 +47,15 @@ func TestFloodOfClients(t *testing.T) {
 	server := openFor(t, url+fmt.Sprintf("&rpc_zmq_min_port=%d&rpc_zmq_max_port=%d", port, port+1))
 	client := openFor(t, url)
 	serveWork(t, server)
-	rpc := messaging.NewRPCClient(client, messaging.Target{Topic: topic}, &messaging.RPCClientOptions{Timeout: requestTimeout})
+	rpc := messaging.NewRPCClient(client, messaging.Target{Topic: topic}, &messaging.RPCClientOptions{Timeout: floodTimeout})
 	callsFor(t, rpc, time.Second)
 	calm := callsFor(t, rpc, floodTime)
 
 	attackers := start(t, settings{Role: roleAttacker, URL: address}, "attackers", t.TempDir())
-	_, err := attackers.await(startTimeout)
-	must(t, err)
+	must(t, attackers.Await(startTimeout))
 	busy := callsFor(t, rpc, floodTime)
-	said, err := attackers.do("stop")
-	must(t, err)
-	came, err := strconv.Atoi(said)
-	must(t, err)
+	var came int
+	must(t, attackers.Stop(startTimeout, &came))
 	t.Logf("%d calls, p50 %v p99 %v; while %d clients came %d calls, p50 %v p99 %v, the longest %v",
 		len(calm), at(calm, 50), at(calm, 99), came, len(busy), at(busy, 50), at(busy, 99), busy[len(busy)-1])
 	if came < 2*floodClients {
@@ -152,7 +150,7 @@ func at(sorted []time.Duration, percent int) time.Duration { return sorted[len(s
 
 // actAsAttackers is all clients that disturb, until it is told to stop. They stand for machines
 // elsewhere: what they cost here is to be had from what calls leave.
-func actAsAttackers(address string) error {
+func actAsAttackers(address string, orders *testbed.Orders) error {
 	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, lowestPriority); err != nil {
 		return err
 	}
@@ -164,12 +162,11 @@ func actAsAttackers(address string) error {
 		flood.Go(func() { attack(ctx, address, nil, &came) })
 		flood.Go(func() { attack(ctx, address, garbage(), &came) })
 	}
-	say("ready")
-	bufio.NewScanner(os.Stdin).Scan()
-	cancel()
-	flood.Wait()
-	say(strconv.FormatInt(came.Load(), 10))
-	return nil
+	return orders.Obey(map[string]testbed.Command{"stop": testbed.Say(func() (int64, error) {
+		cancel()
+		flood.Wait()
+		return came.Load(), nil
+	})})
 }
 
 const lowestPriority = 19

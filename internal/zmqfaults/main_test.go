@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// appVariable has the settings of an application, and makes this program act as one.
-	appVariable = "PARLEY_ZMQFAULTS_APP"
 	// timeVariable makes the runs long.
 	timeVariable = "PARLEY_ZMQFAULTS_TIME"
 	// onlyVariable is a regular expression for the faults to make, whose files are kept.
@@ -33,13 +31,7 @@ const (
 var drivers string
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(appVariable); text != "" {
-		if err := actAsApp(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	testbed.ActAsApp(actAsApp)
 	// Most of a run is waiting.
 	flag.Parse()
 	err := flag.Set("test.parallel", strconv.Itoa(sideBySide))

@@ -34,7 +34,6 @@ type mesh struct {
 	sabotage map[string]string // by the name of an application
 	idle     bool              // clients make requests only when told to
 	slots    int               // how many requests a server handles at once
-	dedupe   int               // how many it remembers, 0 for the default
 	patience time.Duration     // with casts that were accepted and not run yet
 	backoff  time.Duration     // before a driver is started again, 0 for the default
 	serial   int
@@ -45,6 +44,8 @@ type mesh struct {
 	faults  []*fault
 	problem []string // what broke besides the ledger
 	left    []string
+	// duplicates is how many requests the servers were given that they had run.
+	duplicates uint64
 }
 
 // fault is something that was done.
@@ -107,7 +108,7 @@ func (m *mesh) start(role, name string) *app {
 	s := settings{
 		Role: role, Name: name, URL: m.url(name), Drivers: drivers, Runtime: m.runtime(),
 		Ledger: filepath.Join(m.dir, id+".ledger"), Log: filepath.Join(m.dir, id+".log"), Sabotage: m.sabotage[name],
-		Idle: m.idle, Concurrency: m.slots, Dedupe: m.dedupe, Backoff: m.backoff,
+		Idle: m.idle, Concurrency: m.slots, Backoff: m.backoff,
 	}
 	if role == roleClient {
 		for i := range servers {
@@ -122,7 +123,7 @@ func (m *mesh) start(role, name string) *app {
 func (m *mesh) mustBeReady(apps ...*app) {
 	m.t.Helper()
 	for _, a := range apps {
-		if _, err := a.await(startTimeout); err != nil {
+		if err := a.Await(startTimeout); err != nil {
 			m.t.Fatal(err)
 		}
 		a.ready = time.Now()
@@ -133,10 +134,8 @@ func (m *mesh) mustBeReady(apps ...*app) {
 // began after at.
 func (m *mesh) answered(server string, at time.Time) bool {
 	for _, c := range m.clients {
-		text, err := c.do("answered " + server)
-		must(m.t, err)
-		last, err := strconv.ParseInt(text, 10, 64)
-		must(m.t, err)
+		var last int64
+		must(m.t, c.Do("answered", server, &last))
 		if last <= at.UnixNano() {
 			return false
 		}
@@ -190,7 +189,8 @@ func (m *mesh) end() *report {
 		if err != nil {
 			m.problem = append(m.problem, err.Error())
 		}
-		m.t.Logf("%s %s", a.id, said)
+		m.t.Logf("%s stopped %s", a.id, said.Stats)
+		m.duplicates += said.Duplicates
 	}
 	m.lookForLeft()
 	m.lookAtLogs()
@@ -244,19 +244,7 @@ func (m *mesh) lookForLeft() {
 
 func (m *mesh) look() []string {
 	bed := testbed.Bed{Drivers: drivers, Runtime: m.runtime()}
-	var left []string
-	for _, p := range bed.DriverProcesses() {
-		// Other runs go on beside this one.
-		if strings.Contains(string(p.Environ), m.dir+"/") {
-			left = append(left, "process "+strconv.Itoa(p.PID))
-		}
-	}
-	for _, path := range append(bed.Left(), m.meetingPlace()...) {
-		if !strings.HasPrefix(path, "process ") {
-			left = append(left, path)
-		}
-	}
-	return left
+	return append(bed.LeftOf(m.dir), m.meetingPlace()...)
 }
 
 // meetingPlace are the files in the directory of nodes.
@@ -282,7 +270,7 @@ func (m *mesh) lookAtLogs() {
 		text, err := os.ReadFile(a.Log)
 		must(m.t, err)
 		for _, bad := range []string{"DATA RACE", "panic:"} {
-			if strings.Contains(string(text), bad) || strings.Contains(a.errors.String(), bad) {
+			if strings.Contains(string(text), bad) || strings.Contains(a.Printed(), bad) {
 				m.problem = append(m.problem, a.id+": "+bad)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -33,7 +34,7 @@ func (a *application) serve(ctx context.Context) error {
 	work.Handle(ep, handle(kindCall))
 	note.Handle(ep, handle(kindCast))
 	tell.Handle(ep, handle(kindFanout))
-	s := messaging.NewRPCServer(a.transport, messaging.Target{Topic: topic, Server: a.Name}, &messaging.RPCServerOptions{Concurrency: a.Concurrency, DedupeSize: a.Dedupe}, ep)
+	s := messaging.NewRPCServer(a.transport, messaging.Target{Topic: topic, Server: a.Name}, &messaging.RPCServerOptions{Concurrency: a.Concurrency}, ep)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(context.Background()) }()
 	select {
@@ -43,8 +44,8 @@ func (a *application) serve(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.New("the server is not ready in time")
 	}
-	return a.obey(map[string]func(string) (string, error){
-		"stop": func(string) (string, error) {
+	return a.obey(map[string]testbed.Command{
+		"stop": testbed.Say(func() (lastWords, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 			defer cancel()
 			err := s.Shutdown(ctx)
@@ -52,8 +53,8 @@ func (a *application) serve(ctx context.Context) error {
 				err = errors.Join(err, serveErr)
 			}
 			stats := s.Stats()
-			return fmt.Sprintf("stopped %+v", stats), errors.Join(err, a.close())
-		},
+			return lastWords{fmt.Sprintf("%+v", stats), stats.Duplicates}, errors.Join(err, a.close())
+		}),
 	})
 }
 

@@ -13,19 +13,20 @@ import (
 	"github.com/parleymq/parley/sdk/drivertest"
 )
 
-// TestConformance runs the suite that every driver runs, on a node of its own whose broker is
+// TestConformance runs the suite that every driver runs, once on a node of its own whose broker is
 // stopped and started by it. Queues are durable there, so that a stopped broker keeps them.
 func TestConformance(t *testing.T) {
-	broker := peertest.RunRabbitMQ(t, nil)
-	for _, confirm := range []string{"false", "true"} {
-		options := map[string]string{"amqp_durable_queues": "true", optConfirmAcks: confirm}
-		t.Run("confirm acks "+confirm, func(t *testing.T) { testConformance(t, broker, options) })
-	}
+	t.Run("confirm acks false", func(t *testing.T) {
+		broker := peertest.RunRabbitMQ(t, &peertest.RabbitMQOptions{Plain: true})
+		testConformance(t, &bench{t: t, broker: broker, vhost: "/", logs: &logBuffer{}}, "false")
+	})
+	t.Run("confirm acks true", func(t *testing.T) {
+		testConformance(t, newBench(t, peertest.RunSharedRabbitMQ(t)), "true")
+	})
 }
 
-func testConformance(t *testing.T, broker *peertest.RabbitMQ, options map[string]string) {
-	b := newBench(t, broker)
-	cfg := b.config(options)
+func testConformance(t *testing.T, b *bench, confirm string) {
+	cfg := b.config(map[string]string{"amqp_durable_queues": "true", optConfirmAcks: confirm})
 	h := drivertest.Harness{
 		Info:    newDriver().Describe,
 		Timeout: 2 * patience,
@@ -37,18 +38,19 @@ func testConformance(t *testing.T, broker *peertest.RabbitMQ, options map[string
 			return c
 		},
 		SendMalformed: func(ctx context.Context, t drivertest.TB, _ string, to driver.Target) {
-			publishMalformed(ctx, t, broker.URL(b.vhost), to)
+			publishMalformed(ctx, t, b.broker.URL(b.vhost), to)
 		},
 	}
-	// A node takes long to start. Acknowledgements have no part in what happens meanwhile.
-	if options[optConfirmAcks] == "false" {
-		h.StopBroker = func(_ context.Context, t drivertest.TB, _ string) {
-			if err := broker.Kill(); err != nil {
+	// Acknowledgements have no part in what happens meanwhile, so once is enough. That the node itself
+	// is killed is in TestFaults.
+	if confirm == "false" {
+		h.StopBroker = func(ctx context.Context, t drivertest.TB, _ string) {
+			if err := b.broker.CrashApp(ctx); err != nil {
 				t.Fatalf("stop the broker: %v", err)
 			}
 		}
 		h.StartBroker = func(ctx context.Context, t drivertest.TB, _ string) {
-			if err := broker.Restart(ctx); err != nil {
+			if err := b.broker.StartApp(ctx); err != nil {
 				t.Fatalf("start the broker: %v", err)
 			}
 		}

@@ -3,15 +3,16 @@
 package driverproc
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/parleymq/parley/internal/testprogram"
 	"github.com/parleymq/parley/messaging/internal/hosttest"
 )
 
@@ -53,11 +54,7 @@ func helperProgram(t testing.TB) string {
 		if helper.dir, helper.err = os.MkdirTemp("", "helperdriver"); helper.err != nil {
 			return
 		}
-		out, err := exec.Command("go", "build", "-o", filepath.Join(helper.dir, "helperdriver"),
-			"./internal/helperdriver").CombinedOutput()
-		if err != nil {
-			helper.err = fmt.Errorf("%w\n%s", err, out)
-		}
+		helper.err = testprogram.Build(context.Background(), filepath.Join(helper.dir, "helperdriver"), "messaging/internal/driverproc/internal/helperdriver")
 	})
 	if helper.err != nil {
 		t.Fatalf("build the helper driver: %v", helper.err)

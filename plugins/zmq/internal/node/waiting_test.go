@@ -19,6 +19,9 @@ func TestVerdicts(t *testing.T) {
 	mandatory := func(m *driver.Message) { m.Mandatory = true }
 	failFast := func(m *driver.Message) { m.FailFast = true }
 	short := func(m *driver.Message) { m.TimeLeft = 150 * time.Millisecond }
+	// A peer has so long to say that it is busy: one that did not is in doubt.
+	const busyTime = 2 * time.Second
+	patient := func(m *driver.Message) { m.TimeLeft = busyTime }
 	const enough = time.Second
 	for _, tt := range []struct {
 		name        string
@@ -45,8 +48,8 @@ func TestVerdicts(t *testing.T) {
 			want: driver.ReasonNotConnected, after: 300 * time.Millisecond, most: enough},
 		{name: "away, time", prepare: awayServer, message: cast("t", "m"), change: short, want: driver.ReasonExpired, after: 150 * time.Millisecond, most: enough},
 		{name: "busy, fail fast", prepare: busyServer, message: cast("t", "m"), change: failFast, want: driver.ReasonBrokerBlocked, most: 80 * time.Millisecond},
-		{name: "busy, ctx", prepare: busyServer, message: cast("t", "m"), ctx: 150 * time.Millisecond, want: driver.ReasonBrokerBlocked, after: 150 * time.Millisecond, most: enough},
-		{name: "busy, time", prepare: busyServer, message: cast("t", "m"), change: short, want: driver.ReasonExpired, after: 150 * time.Millisecond, most: enough},
+		{name: "busy, ctx", prepare: busyServer, message: cast("t", "m"), ctx: busyTime, want: driver.ReasonBrokerBlocked, after: busyTime, most: busyTime + enough},
+		{name: "busy, time", prepare: busyServer, message: cast("t", "m"), change: patient, want: driver.ReasonExpired, after: busyTime, most: busyTime + enough},
 		{name: "headers", message: cast("t", "m"), change: func(m *driver.Message) { m.Headers = map[string]string{"x": "\xff"} }, want: driver.ReasonUnsupported, most: 80 * time.Millisecond},
 		{name: "too large", message: cast("t", "m"), change: func(m *driver.Message) { m.Body = make([]byte, 1<<20) }, want: driver.ReasonMessageTooLarge, most: 80 * time.Millisecond},
 		{name: "a name too long", message: cast("t", "m"), change: func(m *driver.Message) { m.UniqueID = string(make([]byte, 1<<20-1)) }, want: driver.ReasonMessageTooLarge, most: 80 * time.Millisecond},
@@ -70,7 +73,7 @@ func TestVerdicts(t *testing.T) {
 			defer cancel()
 			from := time.Now()
 			err := n.Send(ctx, []*driver.Message{tt.message})
-			if d := time.Since(from); d < tt.after || d > tt.most+300*time.Millisecond {
+			if d := time.Since(from); d < tt.after || d > tt.most+onBusyMachine {
 				t.Errorf("it took %v, want %v to %v", d, tt.after, tt.most)
 			}
 			if tt.want == "" {
@@ -86,6 +89,10 @@ func TestVerdicts(t *testing.T) {
 		})
 	}
 }
+
+// onBusyMachine is what a machine that does other things may add to a wait: less than testWait, for
+// which those wait that do not fail at once.
+const onBusyMachine = 5 * time.Second
 
 // awayServer makes known a server whose machine does not answer.
 func awayServer(w *world, n *Node) {

@@ -3,16 +3,13 @@
 package registry
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -200,124 +197,6 @@ func TestDirClockSet(t *testing.T) {
 	}
 }
 
-// startHelper starts a process that is node n = its pid in dir.
-func startHelper(t *testing.T, dir string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), helperVariable+"="+dir)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cmd.StdinPipe(); err != nil { // closed when this process ends
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("the helper printed %q, %v", line, err)
-	}
-	return cmd
-}
-
-// TestKilledProcess leaves a record that is found dead long before its TTL of 15 seconds.
-func TestKilledProcess(t *testing.T) {
-	dir := t.TempDir()
-	b := open(t, dirOptions(dir))
-	cmd := startHelper(t, dir)
-	n := cmd.Process.Pid
-	waitView(t, b, "the other process is seen", has(n))
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // it was killed
-	killed := time.Now()
-	waitView(t, b, "the killed process goes", has())
-	if took := time.Since(killed); took > 5*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	eventually(t, "its file is removed", func() bool { return !exists(fileOf(dir, n)) })
-
-	stopped := startHelper(t, dir)
-	n = stopped.Process.Pid
-	waitView(t, b, "another process is seen", has(n))
-	if err := stopped.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	keeps(t, b, 2*time.Second, "a stopped process is not dead", has(n))
-}
-
-func TestProcessIdentity(t *testing.T) {
-	me := thisProcess()
-	if me.Host == "" {
-		t.Log("NOT PROVEN: there is no /proc")
-		return
-	}
-	other := me
-	other.Start++ // the id is another process's now
-	elsewhere := me
-	elsewhere.Host = "another boot"
-	container := me
-	container.Space = "pid:[1]"
-	if !me.sees(me) || me.sees(elsewhere) || me.sees(container) || me.sees(process{}) || (process{}).sees(me) {
-		t.Error("wrong processes are seen")
-	}
-	if me.vanished() || me.ended() || !other.ended() {
-		t.Errorf("vanished %v, ended %v, another with its id ended %v", me.vanished(), me.ended(), other.ended())
-	}
-}
-
-// TestSocketWithoutListener is how a record dies that a process in another container wrote.
-func TestSocketWithoutListener(t *testing.T) {
-	me := thisProcess()
-	s := &dirStore{me: me}
-	dir := t.TempDir()
-	dead, alive := filepath.Join(dir, "dead"), filepath.Join(dir, "alive")
-	for _, path := range []string{dead, alive} {
-		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
-			t.Fatal(err)
-		}
-		if path == alive {
-			if err := syscall.Listen(fd, 5); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = syscall.Close(fd) }()
-			continue
-		}
-		if err := syscall.Close(fd); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, tc := range []struct {
-		name      string
-		endpoints []string
-		host      string
-		refused   bool
-	}{
-		{name: "nobody listens", endpoints: []string{"ipc://" + dead}, host: me.Host, refused: true},
-		{name: "somebody listens", endpoints: []string{"ipc://" + alive}, host: me.Host},
-		{name: "one of two", endpoints: []string{"ipc://" + dead, "ipc://" + alive}, host: me.Host},
-		{name: "not there", endpoints: []string{"ipc://" + dir + "/none"}, host: me.Host},
-		{name: "tcp too", endpoints: []string{"ipc://" + dead, "tcp://127.0.0.1:1"}, host: me.Host},
-		{name: "another machine", endpoints: []string{"ipc://" + dead}, host: "x"},
-		{name: "no endpoint", host: me.Host},
-	} {
-		file := &recordFile{Record: Record{Endpoints: tc.endpoints}, Process: process{Host: tc.host}}
-		if got := s.refused(file); got != tc.refused {
-			t.Errorf("%s: %v", tc.name, got)
-		}
-	}
-}
-
 // TestDirDeleted deletes the directory under nodes that keep running.
 func TestDirDeleted(t *testing.T) {
 	for _, tc := range []struct {
@@ -382,86 +261,6 @@ func TestDirAway(t *testing.T) {
 	}
 	eventually(t, "it is announced by itself", func() bool { return exists(fileOf(dir, 1)) })
 	eventually(t, "it is healthy again", func() bool { return a.Health() == nil })
-}
-
-func TestForeignFiles(t *testing.T) {
-	dir := t.TempDir()
-	name := func(n int) string { return fileOf(dir, n) }
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	good, err := encodeRecordFile(record(1), process{})
-	must(err)
-	must(os.WriteFile(name(1), good, 0o600))
-	must(os.WriteFile(name(2), []byte(`{"record":`), 0o600))
-	must(os.WriteFile(name(3), nil, 0o600))
-	must(os.Truncate(name(3), 1<<30)) // sparse
-	must(os.Symlink(name(1), name(4)))
-	must(syscall.Mkfifo(name(5), 0o600))
-	must(os.Mkdir(name(6), 0o700))
-	must(os.WriteFile(name(7), good, 0o600)) // another node's
-	must(os.WriteFile(filepath.Join(dir, "README"), []byte("hello"), 0o600))
-	must(os.WriteFile(filepath.Join(dir, ".hidden"), []byte("hello"), 0o600))
-	ignored := 7
-	must(os.WriteFile(name(8), nil, 0o600))
-	if os.Geteuid() == 0 {
-		must(os.WriteFile(name(8), []byte(strings.ReplaceAll(string(good), nodeID(1), nodeID(8))), 0o600))
-		must(os.Chown(name(8), 12345, 12345))
-	} else {
-		t.Log("NOT PROVEN: a file of another user is ignored; that takes root")
-	}
-	ignored++
-	logs := &logBuffer{}
-	o := dirOptions(dir)
-	o.Logger = logs.logger()
-	began := time.Now()
-	b := open(t, o)
-	for range 5 {
-		refresh(t, b)
-	}
-	if took := time.Since(began); took > patience/2 {
-		t.Errorf("it took %v", took)
-	}
-	if !has(1)(b.View()) {
-		t.Errorf("the view has %v", b.View().Records)
-	}
-	if n := logs.count("is ignored"); n != ignored {
-		t.Errorf("%d lines, want %d:\n%s", n, ignored, logs.b.String())
-	}
-	if err := b.Health(); err != nil {
-		t.Error(err)
-	}
-	if os.Geteuid() == 0 {
-		o.Insecure = true
-		c := open(t, o)
-		refresh(t, c)
-		if !has(1, 8)(c.View()) {
-			t.Errorf("with Insecure the view has %v", c.View().Records)
-		}
-	}
-}
-
-func TestForeignFilesAreNotDeleted(t *testing.T) {
-	dir := t.TempDir()
-	file := fileOf(dir, 1)
-	if err := os.WriteFile(file, []byte(`{"my": "data"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	setTime(t, file, time.Now().Add(-24*time.Hour))
-	temp := filepath.Join(dir, tempPrefix+nodeID(2)+tempSuffix)
-	if err := os.WriteFile(temp, []byte(`{"record`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	setTime(t, temp, time.Now().Add(-24*time.Hour))
-	b := open(t, shortDir(dir))
-	eventually(t, "what a killed writer left is removed", func() bool { return !exists(temp) })
-	refresh(t, b)
-	if !exists(file) {
-		t.Error("a file that is no record was removed")
-	}
 }
 
 func TestDefaultDir(t *testing.T) {
@@ -596,31 +395,5 @@ func TestLateCallers(t *testing.T) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		return !k.dirty
-	})
-}
-
-func FuzzParseRecordFile(f *testing.F) {
-	good, err := encodeRecordFile(record(1), thisProcess())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add([]byte(`{"record":{"node":"x"}}`))
-	f.Add([]byte(`{"record":{"node":"00000000000000000000000000000002","targets":[{"kind":9}]}}`))
-	f.Add([]byte(`null`))
-	name := nodeID(1) + recordSuffix
-	f.Fuzz(func(t *testing.T, text []byte) {
-		file, err := parseRecordFile(name, text)
-		if err != nil {
-			return
-		}
-		again, err := encodeRecordFile(&file.Record, file.Process)
-		if err != nil {
-			return // it grew above the limit
-		}
-		same, err := parseRecordFile(name, again)
-		if err != nil || !same.Record.equal(&file.Record) || same.Process != file.Process {
-			t.Errorf("%s is read as %v, then %v, %v", text, file, same, err)
-		}
 	})
 }
