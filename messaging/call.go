@@ -39,6 +39,8 @@ const (
 	sendInFlight uint32 = iota
 	sendDone
 	sendInDoubt
+	// sendExhausted is in doubt, and it is not sent again.
+	sendExhausted
 )
 
 // outcome is what ends a call, or a try to send it.
@@ -47,6 +49,8 @@ type outcome struct {
 	err      error // of sending, or of closing the transport
 	// again: the call still waits, and the request may be sent once more.
 	again bool
+	// lost: err is why no reply can come any more.
+	lost bool
 }
 
 // reported is the driver's word on the request (driver.AsyncSender). It runs on a goroutine of
@@ -73,9 +77,11 @@ func (p *pending) reported(_ int, err error) {
 }
 
 // fail ends the call, unless somebody else was quicker.
-func (p *pending) fail(err error) {
+func (p *pending) fail(err error) { p.end(outcome{err: err}) }
+
+func (p *pending) end(out outcome) {
 	if p.replies.take(p.msg.CallID) == p {
-		p.outcome <- outcome{err: err}
+		p.outcome <- out
 	}
 }
 
@@ -150,6 +156,8 @@ func (c *RPCClient) exchange(ctx context.Context, op operation, p *pending) (*dr
 	switch {
 	case err != nil:
 		return nil, c.gaveUp(op, p, err, time.Since(start))
+	case out.lost:
+		return nil, c.lostReply(op, out.err)
 	case out.err != nil:
 		return nil, sendError(ctx, op, out.err)
 	default:
@@ -245,7 +253,7 @@ func (p *pending) waitLong(ctx context.Context, t *Transport) (outcome, error) {
 			if !out.again {
 				return out, nil
 			}
-			p.tryAgain(ctx, out.err, &pause)
+			p.tryAgain(ctx, out, &pause)
 		case <-pause.tick():
 			t.counters.retries.Add(1)
 			t.send(ctx, p)
@@ -261,14 +269,22 @@ func (p *pending) waitLong(ctx context.Context, t *Transport) (outcome, error) {
 
 // tryAgain starts the pause before the next try; when there is none left, or no time for it, a
 // request that was not sent ends the call and one in doubt goes on waiting for its answer.
-func (p *pending) tryAgain(ctx context.Context, err error, pause *clock) {
+func (p *pending) tryAgain(ctx context.Context, out outcome, pause *clock) {
+	err := out.err
 	d, again := p.tries.after(err)
 	deadline, _ := ctx.Deadline()
 	switch {
 	case again && time.Until(deadline) > d:
+		if inDoubt(err) && p.replies.mayEnd() {
+			// Where the first one is known it is not run again, and its answer goes to an address
+			// that has ended. The method may run again.
+			p.msg.UniqueID = newID()
+		}
 		pause.start(d)
+	case out.lost:
+		p.end(outcome{err: err, lost: true})
 	case inDoubt(err), p.tries.doubtful > 0:
-		p.sending.Store(sendInDoubt) // this try or one before
+		p.sending.Store(sendExhausted) // this try or one before
 	default:
 		p.fail(err)
 	}
@@ -333,7 +349,7 @@ func (c *RPCClient) gaveUp(op operation, p *pending, cause error, after time.Dur
 	case sendInFlight:
 		e.Code = CodeInDoubt
 		e.Message += "; the broker has not confirmed the request"
-	case sendInDoubt:
+	case sendInDoubt, sendExhausted:
 		e.Code = CodeInDoubt
 		e.Message += "; the request may or may not have reached the broker"
 	}

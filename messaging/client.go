@@ -164,6 +164,8 @@ func (c *RPCClient) CanSend(v string) bool {
 //   - ErrInvalidTarget, ErrVersionCap, ErrEncoding or ErrConfig before anything is sent,
 //   - ErrEncoding when the result does not fit reply: the method did run,
 //   - ErrInDoubt when time ran out and not even the broker has said whether it took the request,
+//     and at once when its reply cannot come any more: the driver or its broker lost the address
+//     that it was to be sent to,
 //   - context.Canceled when ctx was cancelled; the server does not learn of it.
 //
 // Nothing is sent twice unless the client is [Repeatable]: whether a method may be repeated is

@@ -60,7 +60,9 @@ var (
 	ErrRefused error = sentinel{CodeRefused, "refused by the broker"}
 	// ErrInDoubt: a message may or may not have reached the broker. Sending it again can
 	// make it arrive twice. A call in doubt waits for its answer all the same: when its time
-	// has run out, its error is ErrInDoubt, and ErrNoReply and context.DeadlineExceeded too.
+	// has run out, its error is ErrInDoubt, and ErrNoReply and context.DeadlineExceeded too. When
+	// no answer can come any more, because the address that it was to go to is lost, it is
+	// ErrInDoubt alone, at once.
 	ErrInDoubt error = sentinel{CodeInDoubt, "outcome unknown"}
 	// ErrClosed: the transport is closed.
 	ErrClosed error = sentinel{CodeClosed, "transport closed"}

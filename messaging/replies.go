@@ -158,6 +158,10 @@ func (r *replies) takeBatch(ctx context.Context, l driver.Listener, batch []*dri
 
 // deliver hands one message to its call.
 func (r *replies) deliver(ctx context.Context, d *driver.Delivery) {
+	if d.Lost != nil {
+		r.lost(d)
+		return
+	}
 	if d.Kind == driver.Heartbeat {
 		r.mu.Lock()
 		p := r.waiting[d.CallID]

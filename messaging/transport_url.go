@@ -76,8 +76,10 @@ func parseTransportURL(raw string, layers ...map[string]string) (*URL, error) {
 	return u, nil
 }
 
-// LegacyAliases returns the built-in aliases: the names drivers had in Nova, the one of kombu,
-// and the one of upstream's AMQP 1.0 driver. The map is the caller's to change.
+// LegacyAliases returns the built-in aliases: the names drivers had in Nova, and the one of kombu.
+// amqp is not among them: most libraries mean RabbitMQ's AMQP 0-9-1 by it, and oslo.messaging its
+// AMQP 1.0 driver. An application that knows which says so in its own aliases. The map is the
+// caller's to change.
 func LegacyAliases() map[string]string {
 	return map[string]string{
 		"nova.openstack.common.rpc.impl_kombu": "rabbit",
@@ -87,7 +89,6 @@ func LegacyAliases() map[string]string {
 		"nova.rpc.impl_qpid":                   "qpid",
 		"nova.rpc.impl_zmq":                    "zmq",
 		"kombu":                                "rabbit",
-		"amqp":                                 "qpid",
 	}
 }
 

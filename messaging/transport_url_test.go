@@ -64,7 +64,7 @@ func TestParseURL(t *testing.T) {
 		{"rabbit+quorum://h", "rabbit", "quorum", []driver.Host{hostAt("h", 0)}, "none", nil},
 		{"RABBIT://h", "rabbit", "", []driver.Host{hostAt("h", 0)}, "none", nil},
 		{"kombu://h", "rabbit", "", []driver.Host{hostAt("h", 0)}, "none", nil},
-		{"amqp://h", "qpid", "", []driver.Host{hostAt("h", 0)}, "none", nil},
+		{"amqp://h", "amqp", "", []driver.Host{hostAt("h", 0)}, "none", nil}, // two wires have that name
 		{"kombu+x://h", "rabbit", "x", []driver.Host{hostAt("h", 0)}, "none", nil},
 		{"nova.openstack.common.rpc.impl_kombu://h", "rabbit", "", []driver.Host{hostAt("h", 0)}, "none", nil},
 		{"nova.rpc.impl_zmq://", "zmq", "", nil, "none", nil},
@@ -164,7 +164,8 @@ func TestAliases(t *testing.T) {
 		{"they ignore case", "OLD", map[string]string{"Old": "Rabbit"}, "rabbit"},
 		{"the whole scheme comes first", "zmq+redis", map[string]string{"zmq+redis": "qpid", "zmq": "rabbit"}, "qpid"},
 		{"then the part before the plus", "zmq+redis", map[string]string{"zmq": "rabbit"}, "rabbit+redis"},
-		{"a name of itself shields it", "amqp", map[string]string{"amqp": "amqp"}, "amqp"},
+		{"a name of itself shields it", "kombu", map[string]string{"kombu": "kombu"}, "kombu"},
+		{"amqp is what the application says", "amqp", map[string]string{"amqp": "qpid"}, "qpid"},
 		{"cycle", "a", map[string]string{"a": "b", "b": "c", "c": "a"}, "!a -> b -> c -> a"},
 		{"path", "a", map[string]string{"a": "/usr/bin/x"}, "!never a path"},
 		{"relative path", "a", map[string]string{"a": "../x"}, "!never a path"},

@@ -43,6 +43,11 @@ func (BaseConn) Queues(context.Context, []driver.NotificationTopic, string) ([]d
 	return nil, driver.Errorf(driver.ReasonUnsupported, "this driver cannot tell what waits in queues")
 }
 
+// Diagnose refuses.
+func (BaseConn) Diagnose(context.Context) ([]driver.Finding, error) {
+	return nil, driver.Errorf(driver.ReasonUnsupported, "this driver cannot tell what it sees of its broker")
+}
+
 // Close does nothing.
 func (BaseConn) Close(context.Context) error { return nil }
 
@@ -51,4 +56,5 @@ var (
 	_ driver.Conn           = BaseConn{}
 	_ driver.Pinger         = BaseConn{}
 	_ driver.QueueInspector = BaseConn{}
+	_ driver.Diagnoser      = BaseConn{}
 )

@@ -40,14 +40,16 @@ fails with what to do there. The exit status is that of the failure.
   tls        the hosts prove who they are; skipped where the options ask for no TLS
   login      the broker lets the user in
   vhost      the virtual host is there, and the user may use it
+  broker     what the driver finds at its broker, a line each; what does not fit is a warning with
+             what to change there. Skipped where the driver has nothing to tell
   declare    a queue can be made and listened to
   publish    a message is taken by the broker
   consume    the same message comes back
   call       a call is answered
 
 A driver without a broker has nobody to log in to: dns and tcp then look at the hosts where others
-are found, if the URL names any, and tls, login and vhost are skipped. The last four steps go
-through the driver's own listener.
+are found, if the URL names any, and tls, login, vhost and broker are skipped. The last four steps
+go through the driver's own listener.
 
 What it declares has a random name and is gone afterwards. A step that works with a flaw is a
 warning, and so is one host of several that does not work.`,
@@ -78,6 +80,8 @@ type stepResult struct {
 	Detail  string  `json:"detail"`
 	Hint    string  `json:"hint,omitempty"`
 	Seconds float64 `json:"seconds"`
+	// Findings are what the driver found, of the step broker.
+	Findings []brokerFinding `json:"findings,omitempty"`
 
 	err error
 }
@@ -125,6 +129,7 @@ func (x *examination) steps() []step {
 		{"tls", x.secure},
 		{"login", x.login},
 		{"vhost", x.vhost},
+		{"broker", x.diagnose},
 		{"declare", x.declare},
 		{"publish", x.publish},
 		{"consume", x.consume},
@@ -204,8 +209,12 @@ func (a *app) printStep(r stepResult) {
 		took = " (" + time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond).String() + ")"
 	}
 	say(a.stdout, "%s  %s  %s%s\n", p.status(r.Status, pad(r.Status, 4)), pad(r.Step, stepWidth), r.Detail, took)
+	indent := strings.Repeat(" ", len(stepFail)+stepWidth+4)
 	if r.Hint != "" {
-		say(a.stdout, "%s%s %s\n", strings.Repeat(" ", len(stepFail)+stepWidth+4), p.bold("hint:"), r.Hint)
+		say(a.stdout, "%s%s %s\n", indent, p.bold("hint:"), r.Hint)
+	}
+	for _, f := range r.Findings {
+		a.printFinding(f, indent)
 	}
 }
 

@@ -259,7 +259,7 @@ func (x *examination) handshake(ctx context.Context) stepResult {
 func (x *examination) options(context.Context) stepResult {
 	values, err := driver.ValidateOptions(x.info.Options, x.url.Query)
 	if err == nil && x.hasTLS() {
-		x.tls, err = tlspeer.From(values)
+		x.tls, err = tlspeer.FromConfig(driver.Config{Options: values, VirtualHost: x.url.VirtualHost})
 	}
 	if err != nil {
 		e := driver.AsError(err)

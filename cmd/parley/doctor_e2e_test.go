@@ -45,7 +45,7 @@ func (s stop) check(t *testing.T, p *program) {
 // TestDoctorStops makes the steps fail that need no broker.
 func TestDoctorStops(t *testing.T) {
 	p := build(t, "fake", "rabbit")
-	goBuild(t, filepath.Join(p.drivers, "parley-driver-silent"), "./testdata/silent")
+	goBuild(t, filepath.Join(p.drivers, "parley-driver-silent"), "cmd/parley/testdata/silent")
 	dir := filepath.Join(t.TempDir(), "more")
 	put := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)

@@ -174,7 +174,7 @@ func TestReloadRefused(t *testing.T) {
 	if err := os.MkdirAll(p.drivers, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	goBuild(t, filepath.Join(p.drivers, "parley-driver-silent"), "./testdata/silent")
+	goBuild(t, filepath.Join(p.drivers, "parley-driver-silent"), "cmd/parley/testdata/silent")
 	doctor := exec.Command(p.path, "doctor", "--url", "silent://", "--timeout", e2eTimeout.String())
 	doctor.Env = p.env
 	if err := doctor.Start(); err != nil {

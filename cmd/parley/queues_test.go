@@ -130,7 +130,7 @@ func TestQueuesRabbit(t *testing.T) {
 	if got.status != exitDone || !strings.Contains(got.stdout, "\naudit  -") {
 		t.Errorf("got %+v", got)
 	}
-	got = p.run(t, "queues", "-o", "json", "--topic", "n", "--url", "rabbit://127.0.0.1:1/", "--timeout", "2s")
+	got = p.run(t, "queues", "-o", "json", "--topic", "n", "--url", "rabbit://127.0.0.1:1/", "--timeout", "8s")
 	if f := failureOf(t, got); got.status != exitUnavailable || f.Hint == "" {
 		t.Errorf("got %+v", got)
 	}

@@ -38,6 +38,13 @@ func TestDirectConformance(t *testing.T) {
 	drivertest.Run(t, harness(p, d))
 }
 
+// TestDynamicConformance is the same with a driver whose reply addresses end.
+func TestDynamicConformance(t *testing.T) {
+	d := memory.NewDynamic()
+	p := newPair(t, d, bridge.Limits{})
+	drivertest.Run(t, harness(p, d))
+}
+
 // TestConformanceWithoutSendAsync hides SendAsync and Stop, so that the bridge has to make
 // them of Send and Close.
 func TestConformanceWithoutSendAsync(t *testing.T) {

@@ -24,6 +24,7 @@ var (
 	_ driver.AsyncSender    = (*Conn)(nil)
 	_ driver.Pinger         = (*Conn)(nil)
 	_ driver.QueueInspector = (*Conn)(nil)
+	_ driver.Diagnoser      = (*Conn)(nil)
 )
 
 func (c *Conn) start() error {

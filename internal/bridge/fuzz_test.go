@@ -35,10 +35,15 @@ func FuzzFramesFromDriver(f *testing.F) {
 		&pb.SendDriverFrame{Epoch: fuzzEpoch, Failed: []*pb.SendFailure{{Number: 3, Error: StatusToProto(driver.Errorf(driver.ReasonNoRoute, "no"))}}},
 		&pb.ListenDriverFrame{Epoch: fuzzEpoch, Deliveries: []*pb.Delivery{{Token: 1, Message: &pb.Message{Kind: 1, Body: []byte("{}")}}}},
 		&pb.ListenDriverFrame{Epoch: fuzzEpoch, Stopped: true},
+		&pb.ListenDriverFrame{Epoch: fuzzEpoch, Deliveries: []*pb.Delivery{{
+			Message: &pb.Message{Kind: 3, CallId: "c"}, Lost: StatusToProto(driver.Errorf(driver.ReasonNotConnected, "lost")),
+		}}},
+		&pb.DiagnoseResponse{Findings: []*pb.Finding{{Topic: "product", Detail: "one", Hint: "two", Flaw: true}}},
 	)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzzSendResults(t, b)
 		fuzzDeliveries(t, b)
+		fuzzFindings(t, b)
 	})
 }
 
@@ -73,7 +78,7 @@ func fuzzDeliveries(t *testing.T, b []byte) {
 		return
 	}
 	const credit = 4
-	l := &Listener{epoch: fuzzEpoch, credit: credit, ready: make(chan struct{}, 1), stopped: make(chan struct{})}
+	l := &Listener{epoch: fuzzEpoch, credit: credit, replies: true, ready: make(chan struct{}, 1), stopped: make(chan struct{})}
 	for range 3 {
 		if err := l.receive(&frame); err != nil {
 			break
@@ -81,6 +86,27 @@ func fuzzDeliveries(t *testing.T, b []byte) {
 	}
 	if len(l.buffered) > credit {
 		t.Errorf("%d deliveries on a credit of %d", len(l.buffered), credit)
+	}
+	for _, d := range l.buffered {
+		if d.Lost != nil && (!d.Lost.InDoubt || d.CallID == "" || d.Token != 0 || d.Body != nil || sizeOf(d) > len(b)+10*maxLostText) {
+			t.Errorf("lost is %+v", d)
+		}
+	}
+}
+
+func fuzzFindings(t *testing.T, b []byte) {
+	var r pb.DiagnoseResponse
+	if proto.Unmarshal(b, &r) != nil {
+		return
+	}
+	findings, err := findingsFromProto(&r)
+	if len(findings) > driver.MaxFindings || err != nil && findings != nil {
+		t.Errorf("%d findings, %v", len(findings), err)
+	}
+	for _, f := range findings {
+		if len(f.Topic)+len(f.Detail)+len(f.Hint) > 2*(maxFindingTopic+maxFindingDetail+maxFindingHint) {
+			t.Errorf("a finding of %d bytes", len(f.Topic)+len(f.Detail)+len(f.Hint))
+		}
 	}
 }
 

@@ -30,7 +30,10 @@ type Listener struct {
 	giveBack bool
 	// atMostOnce: of what is given back, only the application can say whether it was run.
 	atMostOnce bool
-	limits     Limits
+	// replies: it is of a SourceReplies. lingers: Stop goes on taking until the calls under way are
+	// answered (LOST-3).
+	replies, lingers bool
+	limits           Limits
 	// partials are deliveries that come in chunks; used by readLoop alone.
 	partials partials
 	// born is what TimeLeft counts from while a delivery is buffered, see park.
@@ -61,6 +64,8 @@ type Listener struct {
 	held          int                      // deliveries the receiver has not released; guarded by mu
 	stopping      bool                     // Stop or Close was called; guarded by mu
 	stopSent      bool                     // the driver was told to stop; guarded by mu
+	hurry         bool                     // there is no more time for what lingers; guarded by mu
+	hurrySent     bool                     // the driver was told so; guarded by mu
 	closing       bool                     // Close was called; guarded by mu
 	wasStopped    bool                     // stopped is closed; guarded by mu
 	failed        error                    // why no more comes, after buffered; guarded by mu
@@ -112,11 +117,13 @@ func dialListener(ctx context.Context, c *Conn, src driver.Source) (*Listener, e
 	if frame.GetEpoch() != c.peer.epoch || !frame.GetListening() {
 		return nil, protocolError("the first frame of a listener is not its greeting")
 	}
+	lingers := losesReplies(c.peer.info, src)
 	return &Listener{
 		stream: stream, epoch: c.peer.epoch, born: time.Now(), limits: c.peer.limits,
 		partials: partials{limit: c.peer.limits.MaxMessageBytes},
-		giveBack: src.Settle == driver.SettleOnDone && c.peer.info.Has(driver.CapRequeue),
-		wake:     make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
+		giveBack: src.Settle == driver.SettleOnDone && c.peer.info.Has(driver.CapRequeue) && !lingers,
+		replies:  src.Kind == driver.SourceReplies, lingers: lingers,
+		wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), ended: make(chan struct{}),
 		stopped: make(chan struct{}), atMostOnce: src.AtMostOnce,
 	}, nil
 }
@@ -217,7 +224,7 @@ func (l *Listener) take(max int) ([]*driver.Delivery, error) {
 	}
 	ds := slices.Clone(l.buffered[:n])
 	for _, d := range ds {
-		l.bufferedBytes -= d.Size()
+		l.bufferedBytes -= sizeOf(d)
 	}
 	l.unpark(ds)
 	l.buffered = slices.Delete(l.buffered, 0, n)
@@ -229,7 +236,7 @@ func (l *Listener) take(max int) ([]*driver.Delivery, error) {
 // grantLocked raises the credit so that at most max messages are under way. Small additions
 // wait until half of it is used, so that a busy listener is not answered message by message.
 func (l *Listener) grantLocked(max int) {
-	if l.stopping || l.failed != nil {
+	if l.stopping && !l.lingers || l.closing || l.failed != nil {
 		return
 	}
 	if want := max - l.credit - len(l.buffered); want > 0 && l.credit <= max/2 {
@@ -303,7 +310,8 @@ func (l *Listener) unpark(ds []*driver.Delivery) {
 
 // Stop implements driver.Stopper: the driver ends the stream after the last delivery. With
 // SettleOnDone the stream stays for outcomes, and what Poll has not returned goes back to the
-// broker.
+// broker. Replies to an address that may end are taken on until the driver has stopped (LOST-3); at
+// the end of ctx a second word ends its patience.
 func (l *Listener) Stop(ctx context.Context) error {
 	l.mu.Lock()
 	l.stopping = true
@@ -314,8 +322,14 @@ func (l *Listener) Stop(ctx context.Context) error {
 	case <-l.stopped:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	if l.lingers {
+		l.mu.Lock()
+		l.hurry = true
+		l.mu.Unlock()
+		notify(l.wake)
+	}
+	return ctx.Err()
 }
 
 // giveBackLocked returns what is buffered to the broker, where others may want it while this
@@ -328,9 +342,9 @@ func (l *Listener) giveBackLocked() {
 	var kept []*driver.Delivery
 	l.bufferedBytes = 0
 	for _, d := range l.buffered {
-		if l.atMostOnce && d.Redelivered {
+		if l.atMostOnce && d.Redelivered || d.Lost != nil {
 			kept = append(kept, d)
-			l.bufferedBytes += d.Size()
+			l.bufferedBytes += sizeOf(d)
 			continue
 		}
 		l.addOutcomeLocked(driver.Outcome{Token: d.Token, Result: driver.Requeued})
@@ -394,8 +408,14 @@ func (l *Listener) nextFrame() *pb.ListenHostFrame {
 		Epoch: l.epoch, CreditMessages: uint32(l.newCredit), CreditBytes: uint64(l.newBytes),
 		Outcomes: l.outcomes, Close: l.closing,
 	}
-	if l.stopping && !l.stopSent {
+	switch {
+	case l.stopping && !l.stopSent:
 		frame.Stop, l.stopSent = true, true
+		if l.hurry {
+			notify(l.wake) // the second one comes in a frame of its own
+		}
+	case l.hurry && !l.hurrySent:
+		frame.Stop, l.hurrySent = true, true
 	}
 	l.newCredit, l.newBytes, l.outcomes = 0, 0, nil
 	l.late.over()
@@ -443,7 +463,7 @@ func (l *Listener) receive(frame *pb.ListenDriverFrame) error {
 	l.credit -= len(batch)
 	for i := range batch {
 		d := &batch[i]
-		size := d.Size()
+		size := sizeOf(d)
 		l.lastToken = max(l.lastToken, d.Token)
 		l.bytes -= size
 		l.bufferedBytes += size
@@ -479,6 +499,9 @@ func (l *Listener) decode(frame *pb.ListenDriverFrame) ([]driver.Delivery, error
 			return nil, err
 		}
 		d.Token, d.Redelivered = p.GetToken(), p.GetRedelivered()
+		if err := l.lost(d, p); err != nil {
+			return nil, err
+		}
 	}
 	return batch, nil
 }

@@ -54,6 +54,7 @@ func Hello(ctx context.Context, cc grpc.ClientConnInterface, o HelloOptions) (*P
 		Limits:         limits.toProto(),
 		Epoch:          o.Epoch,
 		LogLevel:       int32(o.LogLevel),
+		Capabilities:   hostCapabilities(),
 	})
 	if err != nil {
 		return nil, FromGRPC(err)

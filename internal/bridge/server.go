@@ -39,9 +39,11 @@ type Server struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	epoch  uint64                 // from Hello; guarded by mu
-	limits Limits                 // agreed in Hello; guarded by mu
-	conns  map[uint64]*serverConn // until they are closed; guarded by mu
+	epoch  uint64 // from Hello; guarded by mu
+	limits Limits // agreed in Hello; guarded by mu
+	// hostLost: the host understands lost replies; guarded by mu.
+	hostLost bool
+	conns    map[uint64]*serverConn // until they are closed; guarded by mu
 	// closings are connections whose Close is under way; guarded by mu.
 	closings map[*serverConn]struct{}
 	states   chan *pb.ConnState
@@ -81,6 +83,7 @@ func (s *Server) Hello(ctx context.Context, r *pb.HelloRequest) (*pb.HelloRespon
 	}
 	s.epoch = r.GetEpoch()
 	s.limits = s.cfg.Limits.agree(r.GetLimits())
+	s.noteHostLocked(r)
 	if s.cfg.Level != nil {
 		s.cfg.Level.Set(slog.Level(r.GetLogLevel()))
 	}

@@ -46,7 +46,7 @@ func (f *listenFeed) poll(ctx context.Context) (err error) {
 			}
 		}
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || driver.ReasonOf(err) == driver.ReasonClosed && f.lingering.asked() {
 				return f.stopped(ctx)
 			}
 			return err
@@ -92,7 +92,8 @@ func (f *listenFeed) send(ctx context.Context, ds []*driver.Delivery) error {
 	left := f.bytesLeft()
 	for _, d := range ds {
 		f.limitHeaders(d)
-		p := polled{Delivery: d, size: d.Size(), at: at}
+		trimLost(d)
+		p := polled{Delivery: d, size: sizeOf(d), at: at}
 		total += p.size
 		if err := f.check(p); err != nil {
 			f.refuse(ctx, d, err)
@@ -170,6 +171,9 @@ func (f *listenFeed) limitHeaders(d *driver.Delivery) {
 }
 
 func (f *listenFeed) check(p polled) error {
+	if err := f.checkLost(p.Delivery); err != nil {
+		return err
+	}
 	if err := f.limits.check(&p.Message, p.size); err != nil {
 		return err.WithHint("raise MaxMessageBytes, of the Host and of the driver's ServeOptions: the smaller counts")
 	}
@@ -180,7 +184,7 @@ func (f *listenFeed) check(p polled) error {
 func (f *listenFeed) refuse(ctx context.Context, d *driver.Delivery, cause error) {
 	f.server.logger.Error("message dropped: it cannot be handed to the application",
 		"kind", d.Kind.String(), "unique_id", d.UniqueID, "err", cause.Error())
-	if !f.settleOnDone {
+	if !f.settleOnDone || d.Lost != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -206,13 +210,16 @@ func (f *listenFeed) convert(p polled) *pb.Delivery {
 		p.Waited(time.Since(p.at))
 	}
 	messageToProto(out.Message, &p.Message, p.TimeLeft)
+	if p.Lost != nil {
+		out.Lost = StatusToProto(p.Lost)
+	}
 	return out
 }
 
 // chargeLocked takes the bytes of a delivery off the credit and gives it its token.
 func (f *listenFeed) chargeLocked(out *pb.Delivery, p polled) {
 	f.bytes -= p.size
-	if f.settleOnDone {
+	if f.settleOnDone && p.Lost == nil {
 		out.Token = f.tokens.push(p.Token)
 	}
 }
@@ -238,7 +245,7 @@ func (f *listenFeed) stopped(ctx context.Context) error {
 // drain takes what a driver with the ability Stop acknowledged and did not return.
 func (f *listenFeed) drain(ctx context.Context) error {
 	stopper, ok := f.listener.(driver.Stopper)
-	if !ok {
+	if !ok || f.lingers { // which ended by itself, or is not wanted any more
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)

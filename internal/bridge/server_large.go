@@ -15,13 +15,13 @@ func (f *listenFeed) sendLarge(p polled) (int, error) {
 	f.mu.Lock()
 	f.credit--
 	f.large.push(newLarge(&p, &p.Message))
-	if !f.inOrder && !f.cutting {
+	if f.replies && !f.cutting {
 		f.cutting = true
 		f.cutters.Go(f.cut)
 	}
-	f.hurry = f.hurry || f.inOrder // it has waited for credit
+	f.hurry = f.hurry || !f.replies // it has waited for credit
 	f.mu.Unlock()
-	if !f.inOrder {
+	if f.replies {
 		return f.bytesLeft(), nil
 	}
 	for {

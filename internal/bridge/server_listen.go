@@ -39,10 +39,13 @@ func (s *Server) Listen(stream pb.Driver_ListenServer) (err error) {
 	limits := s.agreed()
 	f := &listenFeed{
 		server: s, stream: stream, epoch: first.GetEpoch(), listener: listener, closing: sc.ctx.Done(), ended: ctx.Done(),
-		settleOnDone: src.Settle == driver.SettleOnDone, inOrder: src.Kind != driver.SourceReplies,
-		limits: limits, wake: make(chan struct{}, 1),
+		settleOnDone: src.Settle == driver.SettleOnDone, replies: src.Kind == driver.SourceReplies,
+		tellsLost: s.tellsLost(),
+		limits:    limits, wake: make(chan struct{}, 1), pollEnded: make(chan struct{}),
 		large: chunkQueue[*polled]{size: limits.chunk(), limit: limits.MaxMessageBytes},
 	}
+	f.lingers = f.tellsLost && losesReplies(s.info, src)
+	defer f.lingering.wg.Wait()
 	defer f.closeListener()
 	defer func() {
 		cancel()
@@ -63,7 +66,11 @@ type listenFeed struct {
 	closing      <-chan struct{} // closed when the connection is closed
 	ended        <-chan struct{} // closed when the stream or the connection is
 	settleOnDone bool
-	inOrder      bool // large deliveries are not overtaken
+	replies      bool // they are of a SourceReplies: large ones may be overtaken
+	tellsLost    bool // the host understands lost replies
+	lingers      bool // Stop goes on taking until the calls under way are answered
+	lingering    lingering
+	pollEnded    chan struct{} // closed when poll has returned
 	limits       Limits
 	wake         chan struct{} // of capacity one: credit came, or large messages are done
 
@@ -88,7 +95,10 @@ func (f *listenFeed) run(ctx context.Context) error {
 	pollCtx, stopPolling := context.WithCancel(ctx)
 	defer stopPolling()
 	polled := make(chan error, 1)
-	go func() { polled <- f.poll(pollCtx) }()
+	go func() {
+		defer close(f.pollEnded)
+		polled <- f.poll(pollCtx)
+	}()
 	read := make(chan error, 1)
 	go func() { read <- f.read(ctx, stopPolling) }()
 
@@ -145,7 +155,8 @@ func (f *listenFeed) read(ctx context.Context, stopPolling func()) error {
 			return err
 		}
 		f.grant(frame)
-		if frame.GetStop() || frame.GetClose() {
+		lingers := f.lingers && !frame.GetClose()
+		if frame.GetClose() || frame.GetStop() && (!lingers || !f.linger(ctx, stopPolling)) {
 			stopPolling()
 		}
 		if frame.GetClose() {

@@ -121,13 +121,19 @@ func fromInfo(text string, info *errdetails.ErrorInfo) *driver.Error {
 }
 
 // clip bounds a foreign text and makes it valid UTF-8, which protobuf demands.
-func clip(s string) string {
+func clip(s string) string { return clipTo(s, maxErrorText) }
+
+// clipTo is clip with another bound, in bytes.
+func clipTo(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) > maxErrorText {
-		s = strings.ToValidUTF8(s[:maxErrorText], "") + "…"
+	if len(s) > limit+len(clipped) {
+		s = strings.ToValidUTF8(s[:limit], "") + clipped
 	}
 	return s
 }
+
+// clipped ends a text that was longer.
+const clipped = "…"
 
 // ToGRPC returns err as the error of a unary call or of a whole stream.
 func ToGRPC(err error) error {

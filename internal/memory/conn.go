@@ -17,13 +17,15 @@ type conn struct {
 	messageLimit int
 	replyTTL     time.Duration
 	direct       bool // see NewDirect
+	dynamic      bool // see NewDynamic
 
 	closed chan struct{} // closed by Close when the sends in flight had their time
 
 	// The rest is guarded by vhost.mu.
 	listeners map[*listener]struct{}
-	sending   int           // calls of Send and SendAsync in flight
-	idle      chan struct{} // made by Close, closed when sending is zero
+	sending   int                      // calls of Send and SendAsync in flight
+	idle      chan struct{}            // made by Close, closed when sending is zero
+	replies   map[string]*replyAddress // by name; see NewDynamic
 }
 
 var (
@@ -42,6 +44,7 @@ func newConn(v *vhost, options driver.Options) *conn {
 		replyTTL:     options.Duration(optReplyTTL),
 		closed:       make(chan struct{}),
 		listeners:    make(map[*listener]struct{}),
+		replies:      make(map[string]*replyAddress),
 	}
 }
 
@@ -112,11 +115,12 @@ func (c *conn) sendOne(ctx context.Context, m *driver.Message) error {
 	c.vhost.mu.Lock()
 	defer c.vhost.mu.Unlock()
 	for {
+		e.message.ReplyTo = c.outbound(m)
 		now := time.Now()
 		if e.expired(now) {
 			return expired(m)
 		}
-		queues := c.vhost.route(m, now)
+		queues := c.vhost.route(&e.message, now)
 		if c.direct {
 			queues = attended(queues)
 		}
@@ -131,6 +135,7 @@ func (c *conn) sendOne(ctx context.Context, m *driver.Message) error {
 		}
 		full := c.firstFull(queues, now)
 		if full == nil {
+			c.noteSent(m)
 			putAll(queues, e)
 			return nil
 		}
@@ -239,7 +244,11 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 	c.vhost.mu.Lock()
 	defer c.vhost.mu.Unlock()
 	c.vhost.sweep(time.Now())
-	c.vhost.bind(src, l, c.replyTTL)
+	if c.dynamic && src.Kind == driver.SourceReplies {
+		c.bindReplies(l)
+	} else {
+		c.vhost.bind(src, l, c.replyTTL)
+	}
 	c.listeners[l] = struct{}{}
 	c.vhost.madeRoom() // for what waits for a listener
 	return l, nil

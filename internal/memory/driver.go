@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/parleymq/parley/internal/version"
@@ -20,7 +21,8 @@ const (
 // Driver is a broker in memory. Conns of one Driver that name the same virtual host meet;
 // two Drivers know nothing of each other.
 type Driver struct {
-	direct bool // see NewDirect
+	direct  bool // see NewDirect
+	dynamic bool // see NewDynamic
 
 	mu     sync.Mutex
 	vhosts map[string]*vhost // guarded by mu; kept as long as the Driver
@@ -55,6 +57,9 @@ func (d *Driver) Describe() driver.Info {
 			Help: "largest message taken, in bytes; 0 for no limit",
 		}},
 	}
+	if d.dynamic {
+		info.Capabilities = slices.DeleteFunc(info.Capabilities, func(c driver.Capability) bool { return c == driver.CapStableReplies })
+	}
 	if d.direct {
 		info.Capabilities = append(info.Capabilities, driver.CapDirect, driver.CapAckOnReceipt)
 	} else {
@@ -75,7 +80,7 @@ func (d *Driver) Open(ctx context.Context, cfg driver.Config) (driver.Conn, erro
 		return nil, err
 	}
 	c := newConn(d.vhost(cfg.VirtualHost), options)
-	c.direct = d.direct
+	c.direct, c.dynamic = d.direct, d.dynamic
 	if cfg.Report != nil {
 		cfg.Report(driver.State{Phase: driver.Ready})
 	}

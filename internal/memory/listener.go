@@ -17,6 +17,8 @@ type listener struct {
 	conn *conn
 	src  driver.Source
 
+	address *replyAddress      // see NewDynamic; nil for any other
+	lost    []*driver.Delivery // that Poll has to report
 	queues  []*queue
 	next    int               // index of the queue whose turn it is
 	poll    *poll             // the Poll that waits; nil when none does
@@ -31,6 +33,14 @@ type poll struct {
 	max   int
 	got   []*taken
 	ready chan struct{} // closed with the first entry, and when the listener closes
+	awake bool          // ready is closed
+}
+
+func (p *poll) wake() {
+	if !p.awake {
+		p.awake = true
+		close(p.ready)
+	}
 }
 
 // taken is an entry that left its queue, and the way back.
@@ -81,7 +91,7 @@ func (l *listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error
 func (l *listener) startPoll(max int) (*poll, error) {
 	l.conn.vhost.mu.Lock()
 	defer l.conn.vhost.mu.Unlock()
-	if l.stopped {
+	if l.stopped && len(l.lost) == 0 {
 		return nil, errListenerClosed()
 	}
 	if l.poll != nil {
@@ -91,6 +101,9 @@ func (l *listener) startPoll(max int) (*poll, error) {
 	}
 	p := &poll{max: max, ready: make(chan struct{})}
 	l.poll = p
+	if len(l.lost) > 0 {
+		p.wake()
+	}
 	l.collect(time.Now())
 	return p, nil
 }
@@ -119,9 +132,7 @@ func (l *listener) wants() bool {
 func (l *listener) give(q *queue, e *entry) {
 	p := l.poll
 	p.got = append(p.got, &taken{entry: e, queue: q})
-	if len(p.got) == 1 {
-		close(p.ready)
-	}
+	p.wake()
 }
 
 // endPoll turns what the poll got into deliveries. What arrived together with the end of ctx
@@ -136,6 +147,11 @@ func (l *listener) endPoll(ctx context.Context, p *poll) ([]*driver.Delivery, er
 	switch {
 	case len(p.got) > 0:
 		return l.deliver(p.got), nil
+	case len(l.lost) > 0:
+		n := min(p.max, len(l.lost))
+		lost := l.lost[:n:n]
+		l.lost = l.lost[n:]
+		return lost, nil
 	case l.stopped:
 		return nil, errListenerClosed()
 	default:
@@ -153,6 +169,9 @@ func (l *listener) deliver(got []*taken) []*driver.Delivery {
 			l.held[t.token] = t
 		}
 		deliveries[i] = t.entry.delivery(t.token, now)
+	}
+	if l.address != nil {
+		l.address.noteAnswered(deliveries)
 	}
 	return deliveries
 }
@@ -178,7 +197,10 @@ func (l *listener) Done(_ context.Context, outcomes []driver.Outcome) error {
 
 // Stop implements driver.Stopper. l stays attached to its queues until Close, so that what is
 // not settled has a queue to go back to; it is only given nothing more.
-func (l *listener) Stop(context.Context) error {
+func (l *listener) Stop(ctx context.Context) error {
+	if l.address != nil {
+		l.address.awaitAnswers(ctx)
+	}
 	l.conn.vhost.mu.Lock()
 	defer l.conn.vhost.mu.Unlock()
 	l.stop()
@@ -189,8 +211,8 @@ func (l *listener) Stop(context.Context) error {
 // and returns that. vhost.mu must be held.
 func (l *listener) stop() {
 	l.stopped = true
-	if l.poll != nil && len(l.poll.got) == 0 {
-		close(l.poll.ready)
+	if l.poll != nil && len(l.poll.got) == 0 && len(l.lost) == 0 {
+		l.poll.wake()
 		l.poll = nil
 	}
 }
@@ -222,6 +244,9 @@ func (l *listener) close() {
 	l.giveBack(back)
 	if l.src.Kind == driver.SourceServer {
 		l.conn.vhost.dropFanoutCopy(fanoutOf(l.src.Target), l)
+	}
+	if l.address != nil {
+		l.address.leave(l)
 	}
 	delete(l.conn.listeners, l)
 	l.conn.vhost.madeRoom()

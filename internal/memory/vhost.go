@@ -19,6 +19,8 @@ type vhost struct {
 	copies map[fanoutName]map[*listener]*queue
 	// pools are the notification queues of a topic and priority, by pool.
 	pools map[topicName]map[string]*queue
+	// replies are the addresses of reply names; see NewDynamic.
+	replies map[*replyAddress]struct{}
 
 	// room is closed, and replaced, when a queue may have got room; senders wait for it.
 	// It is nil while none does.
@@ -30,6 +32,8 @@ func newVhost() *vhost {
 		queues: make(map[address]*queue),
 		copies: make(map[fanoutName]map[*listener]*queue),
 		pools:  make(map[topicName]map[string]*queue),
+
+		replies: make(map[*replyAddress]struct{}),
 	}
 }
 

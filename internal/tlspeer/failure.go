@@ -25,7 +25,7 @@ func (s *Settings) Failure(address string, err error) *driver.Error {
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		return failed("its certificate is not for the host %q but for %s", e.Host, names(e.Certificate)).
-			WithHint("write one of these names into the URL, or get a certificate for this one; %s=false takes any name", OptHostname)
+			WithHint("%s", s.nameHint())
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		return failed("%w", e).WithHint("%s", invalidHint(e))
@@ -37,7 +37,7 @@ func (s *Settings) Failure(address string, err error) *driver.Error {
 	// An alert that comes behind the handshake is only a text by the time it gets here.
 	switch text := err.Error(); {
 	case strings.Contains(text, "certificate required"), !s.HasCertificate() && strings.Contains(text, "bad certificate"):
-		return failed("it wants a client certificate").WithHint("%s", s.certificateHint())
+		return s.certificateMissing(address)
 	case strings.Contains(text, "remote error: tls: "):
 		_, alert, _ := strings.Cut(text, "remote error: tls: ")
 		return failed("it broke off: %s", strings.TrimSuffix(alert, `"`)).WithHint("%s", s.alertHint(alert))
@@ -45,6 +45,10 @@ func (s *Settings) Failure(address string, err error) *driver.Error {
 		return failed("%w", err).WithHint("the broker's log may say more")
 	}
 	return s.silence(address, err)
+}
+
+func (s *Settings) certificateMissing(address string) *driver.Error {
+	return driver.Errorf(driver.ReasonTLSFailed, "no TLS with %s: it wants a client certificate", address).WithHint("%s", s.certificateHint())
 }
 
 // silence is a handshake that was not answered. A broker that is just starting does the same, so
@@ -64,6 +68,20 @@ func (s *Settings) silence(address string, err error) *driver.Error {
 		WithHint("this port may speak no TLS: take the broker's TLS port (5671 as a rule), or leave %s out", OptEnabled)
 }
 
+func (s *Settings) nameHint() string {
+	hint := "write one of these names into the URL, or get a certificate for this one"
+	switch {
+	case s.name != "":
+		return hint + "; " + OptVerifyVhost + "=false compares the host of the URL"
+	case s.options(OptHostname):
+		return hint + "; " + OptHostname + "=false takes any name"
+	case s.options(OptVerifyVhost):
+		return hint + "; " + OptVerifyVhost + "=true compares the virtual host"
+	default:
+		return hint
+	}
+}
+
 func (s *Settings) authorityHint() string {
 	if s.caFile == "" {
 		return "name the file of the authority's certificate in " + OptCAFile
@@ -76,6 +94,9 @@ func (s *Settings) alertHint(alert string) string {
 	case strings.Contains(alert, "handshake failure"): // what TLS 1.2 has for it
 		return "if the broker wants a client certificate, " + s.certificateHint()
 	case strings.Contains(alert, "protocol version"):
+		if !s.options(OptVersion) {
+			return "the broker offers no TLS version from 1.2: allow it at the broker"
+		}
 		return "the broker offers no TLS version from 1.2 that " + OptVersion + " allows: allow it at the broker"
 	case strings.Contains(alert, "certificate"), strings.Contains(alert, "unknown CA"), strings.Contains(alert, "certificate authority"):
 		return s.certificateHint()

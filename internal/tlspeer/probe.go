@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -39,17 +40,37 @@ func (s *Settings) Probe(ctx context.Context, address, host string) (Seen, error
 		return Seen{}, driver.Errorf(driver.ReasonNotConnected, "%w", err)
 	}
 	defer func() { _ = plain.Close() }() // nothing is left to say
+	missed := noteCertificate(cfg)
 	c := tls.Client(plain, cfg)
 	if err = c.HandshakeContext(ctx); err == nil {
 		err = refusedLater(c)
 	}
 	if err != nil {
+		if *missed && errors.Is(err, io.EOF) {
+			return Seen{}, s.certificateMissing(address) // one in Java says no more than that
+		}
 		if f := s.Failure(address, err); f != nil {
 			return Seen{}, f
 		}
 		return Seen{}, driver.Errorf(driver.ReasonTLSFailed, "no TLS with %s: %w", address, err)
 	}
 	return seen(c.ConnectionState()), nil
+}
+
+// noteCertificate tells, after the handshake, whether the broker asked for a certificate and got none:
+// what is shown stays the same.
+func noteCertificate(cfg *tls.Config) *bool {
+	missed := new(bool)
+	cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		for i := range cfg.Certificates {
+			if info.SupportsCertificate(&cfg.Certificates[i]) == nil {
+				return &cfg.Certificates[i], nil
+			}
+		}
+		*missed = true
+		return new(tls.Certificate), nil
+	}
+	return missed
 }
 
 // refusedLater waits for the alert of a broker that does not take the client's certificate.

@@ -77,6 +77,7 @@ type Message struct {
 
 	// ReplyTo is the reply name: where the answer to a Call goes, and where a Reply or
 	// Heartbeat is sent. The core chose it (see Source.ReplyName), or the peer that called.
+	// Without CapStableReplies the peer of a Call sees the address that the name stands for.
 	ReplyTo string
 
 	// CallID joins a Reply or Heartbeat to its Call (upstream: _msg_id).
@@ -84,6 +85,7 @@ type Message struct {
 
 	// UniqueID is new for every message sent, the same when one is sent again
 	// (upstream: _unique_id). Receivers drop what they have seen.
+	// A Call whose reply address ended is sent again with a new one: the first answer is lost.
 	UniqueID string
 
 	// MonitorTimeout, when positive on a Call, asks the server for heartbeats at half of it
@@ -160,6 +162,20 @@ type Delivery struct {
 
 	// Redelivered is the broker's hint that the message was delivered before.
 	Redelivered bool
+
+	// Lost is set by a SourceReplies of a driver without CapStableReplies, whose reply address may
+	// end. The Delivery is then no message: of its fields only Kind, which is Reply, and CallID
+	// are set.
+	//
+	//	LOST-1  When the address that a reply name stands for ends, every Call that was handed to
+	//	        the broker with it and is not answered is reported lost, once, with InDoubt set: its
+	//	        server may have run it, or may still. Token is zero.
+	//	LOST-2  Nothing else fails for it: not a Call that was not sent yet, which goes with the
+	//	        next address, and not a Cast. The Listener stays usable.
+	//	LOST-3  Without CapStableReplies, Stop of a SourceReplies goes on taking messages until the
+	//	        Calls sent with its name are answered, or lost, or ctx ends; and only then does what
+	//	        STOP-1 says. That is how a connection moves to another process with calls under way.
+	Lost *Error
 }
 
 // Result is what became of a delivery.

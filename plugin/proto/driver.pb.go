@@ -1018,6 +1018,171 @@ func (x *QueueStatus) GetConsumers() uint32 {
 	return 0
 }
 
+type DiagnoseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conn          uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseRequest) Reset() {
+	*x = DiagnoseRequest{}
+	mi := &file_driver_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseRequest) ProtoMessage() {}
+
+func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
+func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DiagnoseRequest) GetConn() uint64 {
+	if x != nil {
+		return x.Conn
+	}
+	return 0
+}
+
+func (x *DiagnoseRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type DiagnoseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseResponse) Reset() {
+	*x = DiagnoseResponse{}
+	mi := &file_driver_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseResponse) ProtoMessage() {}
+
+func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
+func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DiagnoseResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+type Finding struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Topic  string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Detail string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What to do about it. Empty when nothing is wrong.
+	Hint          string `protobuf:"bytes,3,opt,name=hint,proto3" json:"hint,omitempty"`
+	Flaw          bool   `protobuf:"varint,4,opt,name=flaw,proto3" json:"flaw,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_driver_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_driver_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_driver_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Finding) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Finding) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Finding) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
+func (x *Finding) GetFlaw() bool {
+	if x != nil {
+		return x.Flaw
+	}
+	return false
+}
+
 type CloseConnRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Conn          uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
@@ -1028,7 +1193,7 @@ type CloseConnRequest struct {
 
 func (x *CloseConnRequest) Reset() {
 	*x = CloseConnRequest{}
-	mi := &file_driver_proto_msgTypes[14]
+	mi := &file_driver_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1205,7 @@ func (x *CloseConnRequest) String() string {
 func (*CloseConnRequest) ProtoMessage() {}
 
 func (x *CloseConnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[14]
+	mi := &file_driver_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1218,7 @@ func (x *CloseConnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConnRequest.ProtoReflect.Descriptor instead.
 func (*CloseConnRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{14}
+	return file_driver_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CloseConnRequest) GetConn() uint64 {
@@ -1078,7 +1243,7 @@ type CloseConnResponse struct {
 
 func (x *CloseConnResponse) Reset() {
 	*x = CloseConnResponse{}
-	mi := &file_driver_proto_msgTypes[15]
+	mi := &file_driver_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1255,7 @@ func (x *CloseConnResponse) String() string {
 func (*CloseConnResponse) ProtoMessage() {}
 
 func (x *CloseConnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[15]
+	mi := &file_driver_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1268,7 @@ func (x *CloseConnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseConnResponse.ProtoReflect.Descriptor instead.
 func (*CloseConnResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{15}
+	return file_driver_proto_rawDescGZIP(), []int{18}
 }
 
 type DrainRequest struct {
@@ -1115,7 +1280,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_driver_proto_msgTypes[16]
+	mi := &file_driver_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1292,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[16]
+	mi := &file_driver_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1305,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{16}
+	return file_driver_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DrainRequest) GetEpoch() uint64 {
@@ -1158,7 +1323,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_driver_proto_msgTypes[17]
+	mi := &file_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1335,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[17]
+	mi := &file_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1348,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{17}
+	return file_driver_proto_rawDescGZIP(), []int{20}
 }
 
 type SessionHostFrame struct {
@@ -1199,7 +1364,7 @@ type SessionHostFrame struct {
 
 func (x *SessionHostFrame) Reset() {
 	*x = SessionHostFrame{}
-	mi := &file_driver_proto_msgTypes[18]
+	mi := &file_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1376,7 @@ func (x *SessionHostFrame) String() string {
 func (*SessionHostFrame) ProtoMessage() {}
 
 func (x *SessionHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[18]
+	mi := &file_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1389,7 @@ func (x *SessionHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionHostFrame.ProtoReflect.Descriptor instead.
 func (*SessionHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{18}
+	return file_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionHostFrame) GetEpoch() uint64 {
@@ -1259,7 +1424,7 @@ type SessionDriverFrame struct {
 
 func (x *SessionDriverFrame) Reset() {
 	*x = SessionDriverFrame{}
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1436,7 @@ func (x *SessionDriverFrame) String() string {
 func (*SessionDriverFrame) ProtoMessage() {}
 
 func (x *SessionDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[19]
+	mi := &file_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1449,7 @@ func (x *SessionDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionDriverFrame.ProtoReflect.Descriptor instead.
 func (*SessionDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{19}
+	return file_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SessionDriverFrame) GetEpoch() uint64 {
@@ -1320,7 +1485,7 @@ type ConnState struct {
 
 func (x *ConnState) Reset() {
 	*x = ConnState{}
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1497,7 @@ func (x *ConnState) String() string {
 func (*ConnState) ProtoMessage() {}
 
 func (x *ConnState) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[20]
+	mi := &file_driver_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1510,7 @@ func (x *ConnState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnState.ProtoReflect.Descriptor instead.
 func (*ConnState) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{20}
+	return file_driver_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ConnState) GetConn() uint64 {
@@ -1412,7 +1577,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1589,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[21]
+	mi := &file_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1602,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{21}
+	return file_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Message) GetKind() uint32 {
@@ -1614,7 +1779,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1791,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[22]
+	mi := &file_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1804,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{22}
+	return file_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Chunk) GetNumber() uint64 {
@@ -1703,7 +1868,7 @@ type SendHostFrame struct {
 
 func (x *SendHostFrame) Reset() {
 	*x = SendHostFrame{}
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +1880,7 @@ func (x *SendHostFrame) String() string {
 func (*SendHostFrame) ProtoMessage() {}
 
 func (x *SendHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[23]
+	mi := &file_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +1893,7 @@ func (x *SendHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendHostFrame.ProtoReflect.Descriptor instead.
 func (*SendHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{23}
+	return file_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendHostFrame) GetEpoch() uint64 {
@@ -1785,7 +1950,7 @@ type SendDriverFrame struct {
 
 func (x *SendDriverFrame) Reset() {
 	*x = SendDriverFrame{}
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1962,7 @@ func (x *SendDriverFrame) String() string {
 func (*SendDriverFrame) ProtoMessage() {}
 
 func (x *SendDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[24]
+	mi := &file_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1975,7 @@ func (x *SendDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendDriverFrame.ProtoReflect.Descriptor instead.
 func (*SendDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{24}
+	return file_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SendDriverFrame) GetEpoch() uint64 {
@@ -1844,7 +2009,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2021,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[25]
+	mi := &file_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2034,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{25}
+	return file_driver_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Range) GetFirst() uint64 {
@@ -1896,7 +2061,7 @@ type SendFailure struct {
 
 func (x *SendFailure) Reset() {
 	*x = SendFailure{}
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2073,7 @@ func (x *SendFailure) String() string {
 func (*SendFailure) ProtoMessage() {}
 
 func (x *SendFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[26]
+	mi := &file_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2086,7 @@ func (x *SendFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendFailure.ProtoReflect.Descriptor instead.
 func (*SendFailure) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{26}
+	return file_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SendFailure) GetNumber() uint64 {
@@ -1959,7 +2124,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2136,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[27]
+	mi := &file_driver_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2149,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{27}
+	return file_driver_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Source) GetKind() uint32 {
@@ -2068,7 +2233,7 @@ type NotificationTopic struct {
 
 func (x *NotificationTopic) Reset() {
 	*x = NotificationTopic{}
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2245,7 @@ func (x *NotificationTopic) String() string {
 func (*NotificationTopic) ProtoMessage() {}
 
 func (x *NotificationTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[28]
+	mi := &file_driver_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2258,7 @@ func (x *NotificationTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotificationTopic.ProtoReflect.Descriptor instead.
 func (*NotificationTopic) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{28}
+	return file_driver_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NotificationTopic) GetExchange() string {
@@ -2138,7 +2303,7 @@ type ListenHostFrame struct {
 
 func (x *ListenHostFrame) Reset() {
 	*x = ListenHostFrame{}
-	mi := &file_driver_proto_msgTypes[29]
+	mi := &file_driver_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2315,7 @@ func (x *ListenHostFrame) String() string {
 func (*ListenHostFrame) ProtoMessage() {}
 
 func (x *ListenHostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[29]
+	mi := &file_driver_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2328,7 @@ func (x *ListenHostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenHostFrame.ProtoReflect.Descriptor instead.
 func (*ListenHostFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{29}
+	return file_driver_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListenHostFrame) GetEpoch() uint64 {
@@ -2234,7 +2399,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_driver_proto_msgTypes[30]
+	mi := &file_driver_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2411,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[30]
+	mi := &file_driver_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2424,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{30}
+	return file_driver_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Outcome) GetToken() uint64 {
@@ -2299,7 +2464,7 @@ type ListenDriverFrame struct {
 
 func (x *ListenDriverFrame) Reset() {
 	*x = ListenDriverFrame{}
-	mi := &file_driver_proto_msgTypes[31]
+	mi := &file_driver_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2476,7 @@ func (x *ListenDriverFrame) String() string {
 func (*ListenDriverFrame) ProtoMessage() {}
 
 func (x *ListenDriverFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[31]
+	mi := &file_driver_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2489,7 @@ func (x *ListenDriverFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenDriverFrame.ProtoReflect.Descriptor instead.
 func (*ListenDriverFrame) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{31}
+	return file_driver_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListenDriverFrame) GetEpoch() uint64 {
@@ -2363,17 +2528,19 @@ func (x *ListenDriverFrame) GetChunks() []*Chunk {
 }
 
 type Delivery struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	Redelivered   bool                   `protobuf:"varint,3,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Message     *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Token       uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	Redelivered bool                   `protobuf:"varint,3,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	// No reply to the message's call_id will come, and why. The message is a reply without content.
+	Lost          *Status `protobuf:"bytes,4,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_driver_proto_msgTypes[32]
+	mi := &file_driver_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2552,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_driver_proto_msgTypes[32]
+	mi := &file_driver_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2565,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_driver_proto_rawDescGZIP(), []int{32}
+	return file_driver_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Delivery) GetMessage() *Message {
@@ -2420,6 +2587,13 @@ func (x *Delivery) GetRedelivered() bool {
 		return x.Redelivered
 	}
 	return false
+}
+
+func (x *Delivery) GetLost() *Status {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
 }
 
 var File_driver_proto protoreflect.FileDescriptor
@@ -2510,7 +2684,17 @@ const file_driver_proto_rawDesc = "" +
 	"\x06topics\x18\x03 \x03(\v2#.parley.driver.v1.NotificationTopicR\x06topics\x12\x16\n" +
 	"\x06exists\x18\x04 \x01(\bR\x06exists\x12\x1a\n" +
 	"\bmessages\x18\x05 \x01(\x04R\bmessages\x12\x1c\n" +
-	"\tconsumers\x18\x06 \x01(\rR\tconsumers\"<\n" +
+	"\tconsumers\x18\x06 \x01(\rR\tconsumers\";\n" +
+	"\x0fDiagnoseRequest\x12\x12\n" +
+	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"I\n" +
+	"\x10DiagnoseResponse\x125\n" +
+	"\bfindings\x18\x01 \x03(\v2\x19.parley.driver.v1.FindingR\bfindings\"_\n" +
+	"\aFinding\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x12\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint\x12\x12\n" +
+	"\x04flaw\x18\x04 \x01(\bR\x04flaw\"<\n" +
 	"\x10CloseConnRequest\x12\x12\n" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x13\n" +
@@ -2624,16 +2808,18 @@ const file_driver_proto_rawDesc = "" +
 	"deliveries\x18\x03 \x03(\v2\x1a.parley.driver.v1.DeliveryR\n" +
 	"deliveries\x12\x18\n" +
 	"\astopped\x18\x04 \x01(\bR\astopped\x12/\n" +
-	"\x06chunks\x18\x05 \x03(\v2\x17.parley.driver.v1.ChunkR\x06chunks\"w\n" +
+	"\x06chunks\x18\x05 \x03(\v2\x17.parley.driver.v1.ChunkR\x06chunks\"\xa5\x01\n" +
 	"\bDelivery\x123\n" +
 	"\amessage\x18\x01 \x01(\v2\x19.parley.driver.v1.MessageR\amessage\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\x12 \n" +
-	"\vredelivered\x18\x03 \x01(\bR\vredelivered2\xcc\x05\n" +
+	"\vredelivered\x18\x03 \x01(\bR\vredelivered\x12,\n" +
+	"\x04lost\x18\x04 \x01(\v2\x18.parley.driver.v1.StatusR\x04lost2\x9f\x06\n" +
 	"\x06Driver\x12H\n" +
 	"\x05Hello\x12\x1e.parley.driver.v1.HelloRequest\x1a\x1f.parley.driver.v1.HelloResponse\x12E\n" +
 	"\x04Open\x12\x1d.parley.driver.v1.OpenRequest\x1a\x1e.parley.driver.v1.OpenResponse\x12E\n" +
 	"\x04Ping\x12\x1d.parley.driver.v1.PingRequest\x1a\x1e.parley.driver.v1.PingResponse\x12K\n" +
-	"\x06Queues\x12\x1f.parley.driver.v1.QueuesRequest\x1a .parley.driver.v1.QueuesResponse\x12T\n" +
+	"\x06Queues\x12\x1f.parley.driver.v1.QueuesRequest\x1a .parley.driver.v1.QueuesResponse\x12Q\n" +
+	"\bDiagnose\x12!.parley.driver.v1.DiagnoseRequest\x1a\".parley.driver.v1.DiagnoseResponse\x12T\n" +
 	"\tCloseConn\x12\".parley.driver.v1.CloseConnRequest\x1a#.parley.driver.v1.CloseConnResponse\x12H\n" +
 	"\x05Drain\x12\x1e.parley.driver.v1.DrainRequest\x1a\x1f.parley.driver.v1.DrainResponse\x12W\n" +
 	"\aSession\x12\".parley.driver.v1.SessionHostFrame\x1a$.parley.driver.v1.SessionDriverFrame(\x010\x01\x12N\n" +
@@ -2652,7 +2838,7 @@ func file_driver_proto_rawDescGZIP() []byte {
 	return file_driver_proto_rawDescData
 }
 
-var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_driver_proto_goTypes = []any{
 	(*Status)(nil),             // 0: parley.driver.v1.Status
 	(*Limits)(nil),             // 1: parley.driver.v1.Limits
@@ -2668,77 +2854,84 @@ var file_driver_proto_goTypes = []any{
 	(*QueuesRequest)(nil),      // 11: parley.driver.v1.QueuesRequest
 	(*QueuesResponse)(nil),     // 12: parley.driver.v1.QueuesResponse
 	(*QueueStatus)(nil),        // 13: parley.driver.v1.QueueStatus
-	(*CloseConnRequest)(nil),   // 14: parley.driver.v1.CloseConnRequest
-	(*CloseConnResponse)(nil),  // 15: parley.driver.v1.CloseConnResponse
-	(*DrainRequest)(nil),       // 16: parley.driver.v1.DrainRequest
-	(*DrainResponse)(nil),      // 17: parley.driver.v1.DrainResponse
-	(*SessionHostFrame)(nil),   // 18: parley.driver.v1.SessionHostFrame
-	(*SessionDriverFrame)(nil), // 19: parley.driver.v1.SessionDriverFrame
-	(*ConnState)(nil),          // 20: parley.driver.v1.ConnState
-	(*Message)(nil),            // 21: parley.driver.v1.Message
-	(*Chunk)(nil),              // 22: parley.driver.v1.Chunk
-	(*SendHostFrame)(nil),      // 23: parley.driver.v1.SendHostFrame
-	(*SendDriverFrame)(nil),    // 24: parley.driver.v1.SendDriverFrame
-	(*Range)(nil),              // 25: parley.driver.v1.Range
-	(*SendFailure)(nil),        // 26: parley.driver.v1.SendFailure
-	(*Source)(nil),             // 27: parley.driver.v1.Source
-	(*NotificationTopic)(nil),  // 28: parley.driver.v1.NotificationTopic
-	(*ListenHostFrame)(nil),    // 29: parley.driver.v1.ListenHostFrame
-	(*Outcome)(nil),            // 30: parley.driver.v1.Outcome
-	(*ListenDriverFrame)(nil),  // 31: parley.driver.v1.ListenDriverFrame
-	(*Delivery)(nil),           // 32: parley.driver.v1.Delivery
-	nil,                        // 33: parley.driver.v1.OpenRequest.OptionsEntry
-	nil,                        // 34: parley.driver.v1.Message.HeadersEntry
-	(*anypb.Any)(nil),          // 35: google.protobuf.Any
+	(*DiagnoseRequest)(nil),    // 14: parley.driver.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),   // 15: parley.driver.v1.DiagnoseResponse
+	(*Finding)(nil),            // 16: parley.driver.v1.Finding
+	(*CloseConnRequest)(nil),   // 17: parley.driver.v1.CloseConnRequest
+	(*CloseConnResponse)(nil),  // 18: parley.driver.v1.CloseConnResponse
+	(*DrainRequest)(nil),       // 19: parley.driver.v1.DrainRequest
+	(*DrainResponse)(nil),      // 20: parley.driver.v1.DrainResponse
+	(*SessionHostFrame)(nil),   // 21: parley.driver.v1.SessionHostFrame
+	(*SessionDriverFrame)(nil), // 22: parley.driver.v1.SessionDriverFrame
+	(*ConnState)(nil),          // 23: parley.driver.v1.ConnState
+	(*Message)(nil),            // 24: parley.driver.v1.Message
+	(*Chunk)(nil),              // 25: parley.driver.v1.Chunk
+	(*SendHostFrame)(nil),      // 26: parley.driver.v1.SendHostFrame
+	(*SendDriverFrame)(nil),    // 27: parley.driver.v1.SendDriverFrame
+	(*Range)(nil),              // 28: parley.driver.v1.Range
+	(*SendFailure)(nil),        // 29: parley.driver.v1.SendFailure
+	(*Source)(nil),             // 30: parley.driver.v1.Source
+	(*NotificationTopic)(nil),  // 31: parley.driver.v1.NotificationTopic
+	(*ListenHostFrame)(nil),    // 32: parley.driver.v1.ListenHostFrame
+	(*Outcome)(nil),            // 33: parley.driver.v1.Outcome
+	(*ListenDriverFrame)(nil),  // 34: parley.driver.v1.ListenDriverFrame
+	(*Delivery)(nil),           // 35: parley.driver.v1.Delivery
+	nil,                        // 36: parley.driver.v1.OpenRequest.OptionsEntry
+	nil,                        // 37: parley.driver.v1.Message.HeadersEntry
+	(*anypb.Any)(nil),          // 38: google.protobuf.Any
 }
 var file_driver_proto_depIdxs = []int32{
-	35, // 0: parley.driver.v1.Status.details:type_name -> google.protobuf.Any
+	38, // 0: parley.driver.v1.Status.details:type_name -> google.protobuf.Any
 	1,  // 1: parley.driver.v1.HelloRequest.limits:type_name -> parley.driver.v1.Limits
 	1,  // 2: parley.driver.v1.HelloResponse.limits:type_name -> parley.driver.v1.Limits
 	4,  // 3: parley.driver.v1.HelloResponse.info:type_name -> parley.driver.v1.DriverInfo
 	5,  // 4: parley.driver.v1.DriverInfo.options:type_name -> parley.driver.v1.OptionSpec
 	6,  // 5: parley.driver.v1.OpenRequest.hosts:type_name -> parley.driver.v1.BrokerHost
-	33, // 6: parley.driver.v1.OpenRequest.options:type_name -> parley.driver.v1.OpenRequest.OptionsEntry
-	28, // 7: parley.driver.v1.QueuesRequest.topics:type_name -> parley.driver.v1.NotificationTopic
+	36, // 6: parley.driver.v1.OpenRequest.options:type_name -> parley.driver.v1.OpenRequest.OptionsEntry
+	31, // 7: parley.driver.v1.QueuesRequest.topics:type_name -> parley.driver.v1.NotificationTopic
 	13, // 8: parley.driver.v1.QueuesResponse.queues:type_name -> parley.driver.v1.QueueStatus
-	28, // 9: parley.driver.v1.QueueStatus.topics:type_name -> parley.driver.v1.NotificationTopic
-	20, // 10: parley.driver.v1.SessionDriverFrame.states:type_name -> parley.driver.v1.ConnState
-	0,  // 11: parley.driver.v1.ConnState.error:type_name -> parley.driver.v1.Status
-	34, // 12: parley.driver.v1.Message.headers:type_name -> parley.driver.v1.Message.HeadersEntry
-	21, // 13: parley.driver.v1.SendHostFrame.messages:type_name -> parley.driver.v1.Message
-	22, // 14: parley.driver.v1.SendHostFrame.chunks:type_name -> parley.driver.v1.Chunk
-	25, // 15: parley.driver.v1.SendDriverFrame.accepted:type_name -> parley.driver.v1.Range
-	26, // 16: parley.driver.v1.SendDriverFrame.failed:type_name -> parley.driver.v1.SendFailure
-	0,  // 17: parley.driver.v1.SendFailure.error:type_name -> parley.driver.v1.Status
-	28, // 18: parley.driver.v1.Source.notifications:type_name -> parley.driver.v1.NotificationTopic
-	27, // 19: parley.driver.v1.ListenHostFrame.source:type_name -> parley.driver.v1.Source
-	30, // 20: parley.driver.v1.ListenHostFrame.outcomes:type_name -> parley.driver.v1.Outcome
-	32, // 21: parley.driver.v1.ListenDriverFrame.deliveries:type_name -> parley.driver.v1.Delivery
-	22, // 22: parley.driver.v1.ListenDriverFrame.chunks:type_name -> parley.driver.v1.Chunk
-	21, // 23: parley.driver.v1.Delivery.message:type_name -> parley.driver.v1.Message
-	2,  // 24: parley.driver.v1.Driver.Hello:input_type -> parley.driver.v1.HelloRequest
-	7,  // 25: parley.driver.v1.Driver.Open:input_type -> parley.driver.v1.OpenRequest
-	9,  // 26: parley.driver.v1.Driver.Ping:input_type -> parley.driver.v1.PingRequest
-	11, // 27: parley.driver.v1.Driver.Queues:input_type -> parley.driver.v1.QueuesRequest
-	14, // 28: parley.driver.v1.Driver.CloseConn:input_type -> parley.driver.v1.CloseConnRequest
-	16, // 29: parley.driver.v1.Driver.Drain:input_type -> parley.driver.v1.DrainRequest
-	18, // 30: parley.driver.v1.Driver.Session:input_type -> parley.driver.v1.SessionHostFrame
-	23, // 31: parley.driver.v1.Driver.Send:input_type -> parley.driver.v1.SendHostFrame
-	29, // 32: parley.driver.v1.Driver.Listen:input_type -> parley.driver.v1.ListenHostFrame
-	3,  // 33: parley.driver.v1.Driver.Hello:output_type -> parley.driver.v1.HelloResponse
-	8,  // 34: parley.driver.v1.Driver.Open:output_type -> parley.driver.v1.OpenResponse
-	10, // 35: parley.driver.v1.Driver.Ping:output_type -> parley.driver.v1.PingResponse
-	12, // 36: parley.driver.v1.Driver.Queues:output_type -> parley.driver.v1.QueuesResponse
-	15, // 37: parley.driver.v1.Driver.CloseConn:output_type -> parley.driver.v1.CloseConnResponse
-	17, // 38: parley.driver.v1.Driver.Drain:output_type -> parley.driver.v1.DrainResponse
-	19, // 39: parley.driver.v1.Driver.Session:output_type -> parley.driver.v1.SessionDriverFrame
-	24, // 40: parley.driver.v1.Driver.Send:output_type -> parley.driver.v1.SendDriverFrame
-	31, // 41: parley.driver.v1.Driver.Listen:output_type -> parley.driver.v1.ListenDriverFrame
-	33, // [33:42] is the sub-list for method output_type
-	24, // [24:33] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	31, // 9: parley.driver.v1.QueueStatus.topics:type_name -> parley.driver.v1.NotificationTopic
+	16, // 10: parley.driver.v1.DiagnoseResponse.findings:type_name -> parley.driver.v1.Finding
+	23, // 11: parley.driver.v1.SessionDriverFrame.states:type_name -> parley.driver.v1.ConnState
+	0,  // 12: parley.driver.v1.ConnState.error:type_name -> parley.driver.v1.Status
+	37, // 13: parley.driver.v1.Message.headers:type_name -> parley.driver.v1.Message.HeadersEntry
+	24, // 14: parley.driver.v1.SendHostFrame.messages:type_name -> parley.driver.v1.Message
+	25, // 15: parley.driver.v1.SendHostFrame.chunks:type_name -> parley.driver.v1.Chunk
+	28, // 16: parley.driver.v1.SendDriverFrame.accepted:type_name -> parley.driver.v1.Range
+	29, // 17: parley.driver.v1.SendDriverFrame.failed:type_name -> parley.driver.v1.SendFailure
+	0,  // 18: parley.driver.v1.SendFailure.error:type_name -> parley.driver.v1.Status
+	31, // 19: parley.driver.v1.Source.notifications:type_name -> parley.driver.v1.NotificationTopic
+	30, // 20: parley.driver.v1.ListenHostFrame.source:type_name -> parley.driver.v1.Source
+	33, // 21: parley.driver.v1.ListenHostFrame.outcomes:type_name -> parley.driver.v1.Outcome
+	35, // 22: parley.driver.v1.ListenDriverFrame.deliveries:type_name -> parley.driver.v1.Delivery
+	25, // 23: parley.driver.v1.ListenDriverFrame.chunks:type_name -> parley.driver.v1.Chunk
+	24, // 24: parley.driver.v1.Delivery.message:type_name -> parley.driver.v1.Message
+	0,  // 25: parley.driver.v1.Delivery.lost:type_name -> parley.driver.v1.Status
+	2,  // 26: parley.driver.v1.Driver.Hello:input_type -> parley.driver.v1.HelloRequest
+	7,  // 27: parley.driver.v1.Driver.Open:input_type -> parley.driver.v1.OpenRequest
+	9,  // 28: parley.driver.v1.Driver.Ping:input_type -> parley.driver.v1.PingRequest
+	11, // 29: parley.driver.v1.Driver.Queues:input_type -> parley.driver.v1.QueuesRequest
+	14, // 30: parley.driver.v1.Driver.Diagnose:input_type -> parley.driver.v1.DiagnoseRequest
+	17, // 31: parley.driver.v1.Driver.CloseConn:input_type -> parley.driver.v1.CloseConnRequest
+	19, // 32: parley.driver.v1.Driver.Drain:input_type -> parley.driver.v1.DrainRequest
+	21, // 33: parley.driver.v1.Driver.Session:input_type -> parley.driver.v1.SessionHostFrame
+	26, // 34: parley.driver.v1.Driver.Send:input_type -> parley.driver.v1.SendHostFrame
+	32, // 35: parley.driver.v1.Driver.Listen:input_type -> parley.driver.v1.ListenHostFrame
+	3,  // 36: parley.driver.v1.Driver.Hello:output_type -> parley.driver.v1.HelloResponse
+	8,  // 37: parley.driver.v1.Driver.Open:output_type -> parley.driver.v1.OpenResponse
+	10, // 38: parley.driver.v1.Driver.Ping:output_type -> parley.driver.v1.PingResponse
+	12, // 39: parley.driver.v1.Driver.Queues:output_type -> parley.driver.v1.QueuesResponse
+	15, // 40: parley.driver.v1.Driver.Diagnose:output_type -> parley.driver.v1.DiagnoseResponse
+	18, // 41: parley.driver.v1.Driver.CloseConn:output_type -> parley.driver.v1.CloseConnResponse
+	20, // 42: parley.driver.v1.Driver.Drain:output_type -> parley.driver.v1.DrainResponse
+	22, // 43: parley.driver.v1.Driver.Session:output_type -> parley.driver.v1.SessionDriverFrame
+	27, // 44: parley.driver.v1.Driver.Send:output_type -> parley.driver.v1.SendDriverFrame
+	34, // 45: parley.driver.v1.Driver.Listen:output_type -> parley.driver.v1.ListenDriverFrame
+	36, // [36:46] is the sub-list for method output_type
+	26, // [26:36] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_driver_proto_init() }
@@ -2749,14 +2942,14 @@ func file_driver_proto_init() {
 	file_driver_proto_msgTypes[5].OneofWrappers = []any{}
 	file_driver_proto_msgTypes[6].OneofWrappers = []any{}
 	file_driver_proto_msgTypes[7].OneofWrappers = []any{}
-	file_driver_proto_msgTypes[18].OneofWrappers = []any{}
+	file_driver_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_driver_proto_rawDesc), len(file_driver_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ const (
 	Driver_Open_FullMethodName      = "/parley.driver.v1.Driver/Open"
 	Driver_Ping_FullMethodName      = "/parley.driver.v1.Driver/Ping"
 	Driver_Queues_FullMethodName    = "/parley.driver.v1.Driver/Queues"
+	Driver_Diagnose_FullMethodName  = "/parley.driver.v1.Driver/Diagnose"
 	Driver_CloseConn_FullMethodName = "/parley.driver.v1.Driver/CloseConn"
 	Driver_Drain_FullMethodName     = "/parley.driver.v1.Driver/Drain"
 	Driver_Session_FullMethodName   = "/parley.driver.v1.Driver/Session"
@@ -56,6 +57,9 @@ type DriverClient interface {
 	// Queues tells what waits in the queues of notifications. A driver that does not declare the
 	// capability notification_queues may not know this call.
 	Queues(ctx context.Context, in *QueuesRequest, opts ...grpc.CallOption) (*QueuesResponse, error)
+	// Diagnose tells what the driver sees of its broker, for people. An older driver does not know
+	// this call.
+	Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error)
 	// CloseConn ends a connection and everything that belongs to it.
 	CloseConn(ctx context.Context, in *CloseConnRequest, opts ...grpc.CallOption) (*CloseConnResponse, error)
 	// Drain closes all connections; the process ends afterwards by go-plugin's Shutdown.
@@ -110,6 +114,16 @@ func (c *driverClient) Queues(ctx context.Context, in *QueuesRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(QueuesResponse)
 	err := c.cc.Invoke(ctx, Driver_Queues_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *driverClient) Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiagnoseResponse)
+	err := c.cc.Invoke(ctx, Driver_Diagnose_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +202,9 @@ type DriverServer interface {
 	// Queues tells what waits in the queues of notifications. A driver that does not declare the
 	// capability notification_queues may not know this call.
 	Queues(context.Context, *QueuesRequest) (*QueuesResponse, error)
+	// Diagnose tells what the driver sees of its broker, for people. An older driver does not know
+	// this call.
+	Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error)
 	// CloseConn ends a connection and everything that belongs to it.
 	CloseConn(context.Context, *CloseConnRequest) (*CloseConnResponse, error)
 	// Drain closes all connections; the process ends afterwards by go-plugin's Shutdown.
@@ -219,6 +236,9 @@ func (UnimplementedDriverServer) Ping(context.Context, *PingRequest) (*PingRespo
 }
 func (UnimplementedDriverServer) Queues(context.Context, *QueuesRequest) (*QueuesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Queues not implemented")
+}
+func (UnimplementedDriverServer) Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Diagnose not implemented")
 }
 func (UnimplementedDriverServer) CloseConn(context.Context, *CloseConnRequest) (*CloseConnResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CloseConn not implemented")
@@ -328,6 +348,24 @@ func _Driver_Queues_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Driver_Diagnose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiagnoseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DriverServer).Diagnose(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Driver_Diagnose_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DriverServer).Diagnose(ctx, req.(*DiagnoseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Driver_CloseConn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CloseConnRequest)
 	if err := dec(in); err != nil {
@@ -407,6 +445,10 @@ var Driver_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Queues",
 			Handler:    _Driver_Queues_Handler,
+		},
+		{
+			MethodName: "Diagnose",
+			Handler:    _Driver_Diagnose_Handler,
 		},
 		{
 			MethodName: "CloseConn",

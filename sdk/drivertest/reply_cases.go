@@ -4,6 +4,7 @@ package drivertest
 
 import (
 	"context"
+	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -12,6 +13,7 @@ func replyCases() []Case {
 	stable := []driver.Capability{driver.CapRPC, driver.CapStableReplies}
 	return []Case{
 		{Rule: "SEND-9", Name: "results, failures and heartbeats reach the reply name", needs: rpc(), run: repliesArrive},
+		{Rule: "SEND-9", Name: "a reply to the address that came with a call reaches its caller", needs: rpc(), run: repliesToCaller},
 		{Rule: "LISTEN-4", Name: "a reply reaches no other reply name", needs: rpc(), run: replyOnlyOwn},
 		{Rule: "LISTEN-5", Name: "replies sent while the listener is away wait for it", needs: stable, run: repliesWait},
 		{Rule: "LISTEN-5", Name: "replies sent while the connection is away wait for it", needs: stable, run: repliesWaitForConn},
@@ -41,6 +43,31 @@ func repliesArrive(ctx context.Context, w *world) {
 	}
 	if !sameJSON(got[1].Failure, failure.Failure) || len(got[0].Failure) > 0 {
 		w.Errorf("sent the failure %s, received %s; and with a result %s", failure.Failure, got[1].Failure, got[0].Failure)
+	}
+}
+
+// repliesToCaller sends from a Conn that knows nothing of the caller but what came with the call.
+func repliesToCaller(ctx context.Context, w *world) {
+	caller, peer := w.open(ctx), w.open(ctx)
+	replies := w.listen(ctx, caller, w.replies(w.replyName()))
+	server := w.listen(ctx, peer, w.server("one"))
+	sent := w.call(time.Minute)
+	w.send(ctx, caller, sent)
+	call := w.take(ctx, server, 1)[0]
+	if call.ReplyTo == "" || call.CallID != sent.CallID {
+		w.Fatalf("the call %s came as %q with the address %q for its reply", sent.CallID, call.CallID, call.ReplyTo)
+	}
+	beat := w.reply(call.ReplyTo, call.CallID, "")
+	beat.Kind, beat.Body = driver.Heartbeat, nil
+	reply := w.reply(call.ReplyTo, call.CallID, `"done"`)
+	w.send(ctx, peer, beat)
+	w.send(ctx, peer, reply)
+	got := w.take(ctx, replies, 2)
+	w.wantSame(got, []*driver.Message{beat, reply})
+	for i, kind := range []driver.Kind{driver.Heartbeat, driver.Reply} {
+		if got[i].Kind != kind || got[i].CallID != sent.CallID {
+			w.Errorf("received a %s to %s, want a %s to %s", got[i].Kind, got[i].CallID, kind, sent.CallID)
+		}
 	}
 }
 

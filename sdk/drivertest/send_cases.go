@@ -97,6 +97,7 @@ func sendAtOnce(ctx context.Context, w *world) {
 
 func mandatoryNowhere(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	for _, kind := range []driver.Kind{driver.Call, driver.Cast} {
 		m := w.nowhere()
 		m.Kind, m.Mandatory = kind, true
@@ -145,11 +146,12 @@ func sendExpired(ctx context.Context, w *world) {
 // the message's own time, which nothing can shorten.
 func expireInQueue(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	w.closeListener(ctx, w.listen(ctx, c, w.server("one")))
 	late, good := w.cast(), w.cast()
 	late.Kind, late.ReplyTo, late.CallID = driver.Call, w.replyName(), "call-1"
 	late.TimeLeft = 200 * time.Millisecond
-	w.send(ctx, c, late)
+	w.sendInTime(ctx, c, late)
 	over := time.NewTimer(late.TimeLeft)
 	defer over.Stop()
 	select {
@@ -159,6 +161,21 @@ func expireInQueue(ctx context.Context, w *world) {
 	}
 	w.send(ctx, c, good)
 	w.wantNext(ctx, w.listen(ctx, c, w.server("one")), good, "its time ran out in the queue")
+}
+
+// sendInTime sends m, with more time when it was over before m was sent: the machine is busy then.
+func (w *world) sendInTime(ctx context.Context, c driver.Conn, m *driver.Message) {
+	w.Helper()
+	for {
+		err := c.Send(ctx, []*driver.Message{m})
+		if err == nil {
+			return
+		}
+		if driver.ReasonOf(driver.MessageErr(err, 0)) != driver.ReasonExpired || ctx.Err() != nil {
+			w.Fatalf("send a message that has %v: %v", m.TimeLeft, err)
+		}
+		m.TimeLeft *= 2
+	}
 }
 
 func tooLarge(ctx context.Context, w *world) {

@@ -33,8 +33,8 @@ func (c Case) String() string { return c.Rule + " " + c.Name }
 func Cases() []Case {
 	return slices.Concat(
 		describeCases(), sendCases(), failFastCases(), directCases(), timeCases(), bodyCases(), listenCases(), scopedCases(),
-		replyCases(), notificationCases(), poolCases(), queueCases(), pollCases(), doneCases(), receiptCases(), asyncCases(), stopCases(), closeCases(),
-		brokerCases(), ledgerCases(),
+		replyCases(), lostCases(), notificationCases(), poolCases(), queueCases(), pollCases(), doneCases(), receiptCases(), asyncCases(), stopCases(), closeCases(),
+		brokerCases(), diagnosisCases(), ledgerCases(),
 	)
 }
 
@@ -89,6 +89,9 @@ func elsewhere(info driver.Info) []string {
 		"OPEN-1 OPEN-2 OPEN-4 what Open refuses and never shows: the driver's own tests",
 		"STATE-1 STATE-2 what is reported: the driver's own tests",
 		"LIFE-3 a killed process: the tests of the host",
+	}
+	if !info.Has(driver.CapStableReplies) {
+		rules = append(rules, "LOST-1 the loss of the reply address alone, with the connection alive: the driver's own tests")
 	}
 	if info.Has(driver.CapDirect) {
 		rules = append(rules, "DIRECT-4 a listener that is about to be found: the driver's own tests")

@@ -30,6 +30,7 @@ func (w *world) call(left time.Duration) *driver.Message {
 
 func deadlineArrives(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	l := w.listen(ctx, c, w.server("one"))
 	m := w.call(time.Minute)
 	// Not this clock's time: a driver does not compute with it.
@@ -49,6 +50,7 @@ func deadlineArrives(ctx context.Context, w *world) {
 
 func deadlineUnknown(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	l := w.listen(ctx, c, w.server("one"))
 	w.send(ctx, c, w.call(time.Minute))
 	if d := w.take(ctx, l, 1)[0]; !d.Deadline.IsZero() {
@@ -58,6 +60,7 @@ func deadlineUnknown(ctx context.Context, w *world) {
 
 func timeLeftIsSet(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	l := w.listen(ctx, c, w.server("one"))
 	w.send(ctx, c, w.call(time.Minute))
 	if d := w.take(ctx, l, 1)[0]; d.TimeLeft <= 0 || d.TimeLeft > time.Minute {
@@ -67,6 +70,7 @@ func timeLeftIsSet(ctx context.Context, w *world) {
 
 func timeLeftUnlimited(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	l := w.listen(ctx, c, w.server("one"))
 	w.send(ctx, c, w.call(0))
 	if d := w.take(ctx, l, 1)[0]; d.TimeLeft != 0 {
@@ -79,6 +83,7 @@ func timeLeftUnlimited(ctx context.Context, w *world) {
 // drops it, or the driver says so. What comes later proves that it was dropped.
 func timeLeftInDriver(ctx context.Context, w *world) {
 	c := w.open(ctx)
+	w.caller(ctx, c)
 	l := w.listen(ctx, c, w.server("one"))
 	w.send(ctx, c, w.cast())
 	w.take(ctx, l, 1)

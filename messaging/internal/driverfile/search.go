@@ -242,6 +242,9 @@ func (p SearchPath) Find(name string) (Candidate, error) {
 func (p SearchPath) notFound(name string, all []Candidate, unread map[string]error) error {
 	err := driver.Errorf(driver.ReasonConfig, "no driver %q found; looked in %s; %s",
 		name, p.describe(unread), describeKnown(all))
+	if name == "amqp" || name == "amqps" {
+		return err.WithHint("write rabbit:// for RabbitMQ's AMQP 0-9-1 and qpid:// for AMQP 1.0, or register %q as an alias of the one that is meant", name)
+	}
 	if near := driver.Nearest(name, knownNames(all)); near != "" {
 		return err.WithHint("did you mean %q?", near)
 	}

@@ -155,6 +155,7 @@ func TestFind(t *testing.T) {
 	for name, texts := range map[string][]string{
 		"open":   {"refused", open, "chmod go-w " + open, "mode 0775"},
 		"rabit":  {`no driver "rabit"`, dir + " (option)", missing + " (option, does not exist)", "drivers there: open, rabbit", `did you mean "rabbit"`},
+		"amqp":   {`no driver "amqp"`, "rabbit:// for RabbitMQ's AMQP 0-9-1", "qpid:// for AMQP 1.0", "alias"},
 		"kafka":  {`no driver "kafka"`, "parley-driver-kafka", DriverPathVariable},
 		"../sh":  {"cannot be a driver's name"},
 		"Rabbit": {"cannot be a driver's name"},

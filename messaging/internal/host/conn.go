@@ -43,7 +43,7 @@ type Conn struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
-	current atomic.Pointer[bridge.Conn]  // nil while there is none to send on
+	current atomic.Pointer[connLife]     // nil while there is none to send on
 	state   atomic.Pointer[driver.State] // the last one reported; nil before the first
 	info    atomic.Pointer[driver.Info]  // of the last process
 
@@ -64,6 +64,7 @@ var (
 	_ driver.AsyncSender    = (*Conn)(nil)
 	_ driver.Pinger         = (*Conn)(nil)
 	_ driver.QueueInspector = (*Conn)(nil)
+	_ driver.Diagnoser      = (*Conn)(nil)
 )
 
 // openConn opens a connection in the supervisor's process and keeps it open.
@@ -83,7 +84,7 @@ func openConn(ctx context.Context, s *supervisor, cfg driver.Config) (*Conn, err
 		return nil, p.explain(err)
 	}
 	c.begin(life)
-	c.current.Store(life.conn)
+	c.current.Store(life)
 	s.add(c)
 	c.loops.Go(func() { c.maintain(life) })
 	return c, nil
@@ -139,7 +140,7 @@ func (c *Conn) maintain(life *connLife) {
 			return // closed meanwhile
 		}
 		c.replay(life)
-		c.current.Store(life.conn)
+		c.current.Store(life)
 		c.mu.Lock()
 		c.changedLocked()
 		c.mu.Unlock()
@@ -160,6 +161,7 @@ func (c *Conn) awaitGone(life *connLife) {
 
 // end takes a life out of use; its messages get their results.
 func (c *Conn) end(life *connLife) {
+	defer c.loseRest(life) // when each message has its result
 	defer life.leave()
 	c.current.Store(nil)
 	c.mu.Lock()
@@ -253,9 +255,9 @@ func (c *Conn) replay(life *connLife) {
 	}
 }
 
-// await returns the connection to send on, as soon as there is one other than not. It fails
-// at once while the driver is broken.
-func (c *Conn) await(ctx context.Context, not *bridge.Conn) (*bridge.Conn, error) {
+// await returns the life to send in, as soon as there is one other than not. It fails at once
+// while the driver is broken.
+func (c *Conn) await(ctx context.Context, not *connLife) (*connLife, error) {
 	for {
 		c.mu.Lock()
 		changed, closed := c.changed, c.closed
@@ -263,8 +265,8 @@ func (c *Conn) await(ctx context.Context, not *bridge.Conn) (*bridge.Conn, error
 		if closed {
 			return nil, errConnClosed()
 		}
-		if conn := c.current.Load(); conn != nil && conn != not {
-			return conn, nil
+		if life := c.current.Load(); life != nil && life != not {
+			return life, nil
 		}
 		_, driverChanged, broken := c.super.now()
 		if broken != nil {
@@ -298,8 +300,8 @@ func (c *Conn) Send(ctx context.Context, batch []*driver.Message) error {
 // ended is sent by the next one, or fails if it is FailFast: a missing process is to its sender
 // what a missing broker is (SEND-10).
 func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
-	conn := c.current.Load()
-	if conn == nil {
+	life := c.current.Load()
+	if life == nil {
 		for i, m := range batch {
 			if m.FailFast {
 				done(i, c.absent())
@@ -309,19 +311,35 @@ func (c *Conn) SendAsync(ctx context.Context, batch []*driver.Message, done func
 		}
 		return
 	}
-	sent := time.Now()
-	conn.SendAsync(ctx, batch, func(i int, err error) {
+	began := time.Now()
+	c.sendIn(ctx, life, batch, func(i int, err error) {
 		if err == nil || !sendAgain(batch[i], err) || ctx.Err() != nil {
 			done(i, c.explain(ctx, err))
 			return
 		}
 		m := *batch[i]
-		if !age(&m, time.Since(sent)) {
+		if !age(&m, time.Since(began)) {
 			done(i, expired(&m))
 			return
 		}
-		c.sendLater(ctx, conn, &m, func(err error) { done(i, err) })
+		c.sendLater(ctx, life, &m, func(err error) { done(i, err) })
 	})
+}
+
+// sendIn sends in one life, unless another one has taken over what is new.
+func (c *Conn) sendIn(ctx context.Context, life *connLife, batch []*driver.Message, done func(int, error)) {
+	told, ok := life.calls.watch(sent{conn: c, life: life, batch: batch, done: done})
+	if ok {
+		life.conn.SendAsync(ctx, batch, told)
+		return
+	}
+	if next := c.current.Load(); next != nil && next != life {
+		c.sendIn(ctx, next, batch, done)
+		return
+	}
+	for i := range batch {
+		done(i, c.absent())
+	}
 }
 
 // absent says that there is no process to send by.
@@ -362,7 +380,7 @@ func expired(m *driver.Message) error {
 
 // sendLater waits, on a goroutine of its own, for a connection other than the one that failed.
 // There is one for each caller that waits, which has a goroutine anyway.
-func (c *Conn) sendLater(ctx context.Context, failed *bridge.Conn, m *driver.Message, done func(error)) {
+func (c *Conn) sendLater(ctx context.Context, failed *connLife, m *driver.Message, done func(error)) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -374,7 +392,7 @@ func (c *Conn) sendLater(ctx context.Context, failed *bridge.Conn, m *driver.Mes
 	go func() {
 		defer c.loops.Done()
 		began := time.Now()
-		conn, err := c.await(ctx, failed)
+		life, err := c.await(ctx, failed)
 		if err != nil {
 			done(err)
 			return
@@ -384,13 +402,23 @@ func (c *Conn) sendLater(ctx context.Context, failed *bridge.Conn, m *driver.Mes
 			done(expired(m))
 			return
 		}
-		err = conn.Send(ctx, []*driver.Message{&later})
+		err = bridge.SendAndWait(ctx, sendingIn{c, life}, []*driver.Message{&later})
 		if err != nil && sendAgain(&later, err) && ctx.Err() == nil {
-			c.sendLater(ctx, conn, &later, done)
+			c.sendLater(ctx, life, &later, done)
 			return
 		}
 		done(err)
 	}()
+}
+
+// sendingIn is a life as something to send with.
+type sendingIn struct {
+	c    *Conn
+	life *connLife
+}
+
+func (s sendingIn) SendAsync(ctx context.Context, batch []*driver.Message, done func(int, error)) {
+	s.c.sendIn(ctx, s.life, batch, done)
 }
 
 // trouble is what kept the driver from its broker until ctx ran out, as it said itself, or nil.
@@ -423,30 +451,29 @@ func (c *Conn) explain(ctx context.Context, err error) error {
 
 // Ping implements driver.Pinger.
 func (c *Conn) Ping(ctx context.Context) error {
-	conn, err := c.await(ctx, nil)
+	life, err := c.await(ctx, nil)
 	if err != nil {
 		return err
 	}
-	return conn.Ping(ctx)
+	return life.conn.Ping(ctx)
 }
 
 // Listen implements driver.Conn.
 func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, error) {
 	l := newListener(c, src)
 	for {
-		conn, err := c.await(ctx, nil)
+		life, err := c.await(ctx, nil)
 		if err != nil {
 			return nil, err
 		}
-		life, err := c.lifeOf(conn)
-		if err != nil {
+		if !c.inUse(life) {
 			continue
 		}
-		inner, err := conn.Listen(ctx, src)
+		inner, err := life.conn.Listen(ctx, src)
 		if err != nil {
 			// Without an end of ctx a cancellation is that of a life that ended.
 			gone := driver.ReasonOf(err) == driver.ReasonDriverGone || errors.Is(err, context.Canceled)
-			if _, moved := c.lifeOf(conn); moved != nil && !c.isClosed() {
+			if !c.inUse(life) && !c.isClosed() {
 				gone = true // it failed because it is being closed in favour of the next one
 			}
 			if gone && ctx.Err() == nil {
@@ -468,14 +495,11 @@ func (c *Conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 	}
 }
 
-// lifeOf returns the life a bridge connection belongs to, if it still lives.
-func (c *Conn) lifeOf(conn *bridge.Conn) (*connLife, error) {
+// inUse reports whether a life is the present one.
+func (c *Conn) inUse(life *connLife) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.life == nil || c.life.conn != conn {
-		return nil, errConnClosed()
-	}
-	return c.life, nil
+	return c.life == life
 }
 
 // add registers a listener for replay, unless its life is over already.

@@ -16,6 +16,8 @@ type connLife struct {
 	proc   *process
 	conn   *bridge.Conn
 	left   sync.Once
+	// calls are those whose replies end with this life; nil when no replies do.
+	calls *callBook
 	// replaced is closed when another life is in use.
 	replaced chan struct{}
 
@@ -37,6 +39,7 @@ func (c *Conn) openIn(ctx context.Context, p *process) (*connLife, error) {
 	life := &connLife{number: c.numbers, proc: p, changed: make(chan struct{}), replaced: make(chan struct{})}
 	c.mu.Unlock()
 	cfg.Report = func(st driver.State) { c.reportOf(life, st) }
+	life.calls = newCallBook(p.peer.Info())
 	p.occupants.enter()
 	p.hideSecrets(cfg)
 	if life.conn, err = p.peer.Open(ctx, cfg); err != nil {

@@ -12,17 +12,22 @@ import (
 )
 
 // Listener is a listener that outlives driver processes. During a swap it has two lives: the
-// old one is read to its end before the new one is.
+// old one is read to its end before the new one is, unless merged says otherwise.
 type Listener struct {
 	conn *Conn
 	src  driver.Source
 
-	mu      sync.Mutex
-	lives   []*listenerLife // the oldest first; guarded by mu
-	held    int             // deliveries that Receive's owner has not released; guarded by mu
-	stopped bool            // guarded by mu
-	closed  bool            // guarded by mu
-	changed chan struct{}   // closed and replaced at each change; guarded by mu
+	mu    sync.Mutex
+	lives []*listenerLife // the oldest first; guarded by mu
+	held  int             // deliveries that Receive's owner has not released; guarded by mu
+	// merged: all lives are read at once.
+	merged   bool
+	lost     []*driver.Delivery // calls whose answers cannot come, to be told; guarded by mu
+	lostHeld int                // of those told, not released; guarded by mu
+	spare    []*driver.Delivery // received by Poll and not returned yet; guarded by mu
+	stopped  bool               // guarded by mu
+	closed   bool               // guarded by mu
+	changed  chan struct{}      // closed and replaced at each change; guarded by mu
 }
 
 // listenerLife is a Listener in one process.
@@ -37,6 +42,7 @@ type listenerLife struct {
 	leaving  bool // finish was called: another life follows, at once or later
 	finished bool // nothing is waited for any more: see finish
 	open     int  // deliveries that are not done
+	held     int  // with Listener.merged: deliveries that are not released
 }
 
 var (
@@ -53,7 +59,11 @@ const (
 )
 
 func newListener(c *Conn, src driver.Source) *Listener {
-	return &Listener{conn: c, src: src, changed: make(chan struct{})}
+	l := &Listener{conn: c, src: src, changed: make(chan struct{})}
+	if info := c.info.Load(); info != nil {
+		l.merged = src.Kind == driver.SourceReplies && !info.Has(driver.CapStableReplies)
+	}
+	return l
 }
 
 // changedLocked wakes all who wait for a change.
@@ -178,6 +188,9 @@ func (l *Listener) done() bool {
 
 // Poll implements driver.Listener. The end of a process is a pause.
 func (l *Listener) Poll(ctx context.Context, max int) (ds []*driver.Delivery, err error) {
+	if l.merged {
+		return l.pollMerged(ctx, max)
+	}
 	err = l.eachLife(ctx, func(ll *listenerLife) error {
 		ds, err = ll.inner.Poll(ctx, max)
 		if len(ds) > 0 {
@@ -189,8 +202,12 @@ func (l *Listener) Poll(ctx context.Context, max int) (ds []*driver.Delivery, er
 	return ds, err
 }
 
-// Receive implements driver.Receiver, in one process after the other.
+// Receive implements driver.Receiver, in one process after the other, or with replies that end with
+// their process in all at once.
 func (l *Listener) Receive(ctx context.Context, max int, f func([]*driver.Delivery)) error {
+	if l.merged {
+		return l.receiveMerged(ctx, max, f)
+	}
 	return l.eachLife(ctx, func(ll *listenerLife) error {
 		r, ok := ll.inner.(driver.Receiver)
 		if !ok {
@@ -209,6 +226,10 @@ func (l *Listener) Receive(ctx context.Context, max int, f func([]*driver.Delive
 // Release implements driver.Receiver. What was received from an earlier process counts for the
 // present one: the limit is that of the receiver, whatever the process.
 func (l *Listener) Release(n int) {
+	if l.merged {
+		l.releaseMerged(n)
+		return
+	}
 	l.mu.Lock()
 	l.held = max(0, l.held-n)
 	var inner driver.Listener
@@ -300,6 +321,9 @@ func (l *Listener) readOut(ll *listenerLife) bool {
 
 // take puts the number of the life into the tokens, and counts those that are to be done.
 func (l *Listener) take(ll *listenerLife, ds []*driver.Delivery) {
+	if l.src.Kind == driver.SourceReplies {
+		ll.life.calls.answered(l.src.ReplyName, ds)
+	}
 	open := 0
 	for _, d := range ds {
 		if d.Token != 0 {
@@ -357,6 +381,9 @@ func (l *Listener) finish(ctx context.Context, life *connLife) {
 	l.mu.Lock()
 	ll.leaving = true
 	l.mu.Unlock()
+	if l.src.Kind == driver.SourceReplies {
+		life.calls.seal(ctx) // the driver waits for the answers to what has left (LOST-3)
+	}
 	if s, ok := ll.inner.(driver.Stopper); ok {
 		_ = s.Stop(ctx) // it fails when ctx is over, and then nothing is waited for
 	}

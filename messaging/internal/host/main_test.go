@@ -3,14 +3,15 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/parleymq/parley/internal/testprogram"
 	"github.com/parleymq/parley/messaging/internal/hosttest"
 )
 
@@ -24,6 +25,10 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(probeVariable) != "" {
 		serveProbe()
+		return
+	}
+	if socket := os.Getenv(relayVariable); socket != "" {
+		serveRelay(socket)
 		return
 	}
 	removeLock, err := hosttest.UseLockFile()
@@ -50,11 +55,7 @@ func buildFake() (err error) {
 	if fakeDir, err = os.MkdirTemp("", "fakedriver"); err != nil {
 		return err
 	}
-	out, err := exec.Command("go", "build", "-o", filepath.Join(fakeDir, "parley-driver-fake"), "../../../plugins/fake").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return nil
+	return testprogram.Build(context.Background(), filepath.Join(fakeDir, "parley-driver-fake"), "plugins/fake")
 }
 
 // FakeDriverDir is the directory that the fake driver is in.

@@ -161,7 +161,7 @@ func (n *newcomer) discard() {
 func (c *Conn) settleIn(before *connLife, next *newcomer) {
 	c.begin(next.life)
 	close(before.replaced)
-	c.current.Store(next.life.conn)
+	c.current.Store(next.life)
 	c.mu.Lock()
 	c.changedLocked()
 	c.mu.Unlock()
@@ -184,6 +184,7 @@ func (c *Conn) settleIn(before *connLife, next *newcomer) {
 
 // finish lets a life that is not in use any more finish what it has.
 func (c *Conn) finish(life *connLife) {
+	defer c.loseRest(life) // when nothing of it is under way any more
 	defer life.leave()
 	ctx, cancel := context.WithTimeout(c.ctx, c.super.host.opts.DrainTimeout)
 	defer cancel()

@@ -21,7 +21,10 @@ const probeVariable = "PARLEY_TEST_PROBE"
 const ProbeEnvForTest = probeVariable + "=1"
 
 // InstallProbeForTest puts the driver "probe" into a directory.
-func InstallProbeForTest(t testing.TB, dir string) {
+func InstallProbeForTest(t testing.TB, dir string) { InstallSelfForTest(t, dir, "probe") }
+
+// InstallSelfForTest puts a copy of the test program into a directory, as a driver of that name.
+func InstallSelfForTest(t testing.TB, dir, name string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -31,7 +34,7 @@ func InstallProbeForTest(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "parley-driver-probe")
+	path := filepath.Join(dir, "parley-driver-"+name)
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}

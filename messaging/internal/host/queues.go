@@ -6,29 +6,41 @@ import (
 	"context"
 	"errors"
 
+	"github.com/parleymq/parley/internal/bridge"
 	"github.com/parleymq/parley/plugin/driver"
 )
 
-// Queues implements driver.QueueInspector. It changes nothing, so that what ended with a process is
-// asked again of the next one.
-func (c *Conn) Queues(ctx context.Context, topics []driver.NotificationTopic, pool string) ([]driver.QueueStatus, error) {
+// Queues implements driver.QueueInspector.
+func (c *Conn) Queues(ctx context.Context, topics []driver.NotificationTopic, pool string) (queues []driver.QueueStatus, err error) {
+	err = c.ask(ctx, func(conn *bridge.Conn) error {
+		queues, err = conn.Queues(ctx, topics, pool)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return queues, nil
+}
+
+// ask asks what changes nothing, so that what ended with a process is asked again of the next one.
+func (c *Conn) ask(ctx context.Context, question func(*bridge.Conn) error) error {
 	for {
-		conn, err := c.await(ctx, nil)
+		life, err := c.await(ctx, nil)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		queues, err := conn.Queues(ctx, topics, pool)
+		err = question(life.conn)
 		if err == nil {
-			return queues, nil
+			return nil
 		}
 		if ctx.Err() != nil {
 			if t := c.trouble(ctx); t != nil {
-				return nil, t
+				return t
 			}
-			return nil, err
+			return err
 		}
-		if !c.replaced(ctx, err, conn.Broken()) {
-			return nil, err
+		if !c.replaced(ctx, err, life.conn.Broken()) {
+			return err
 		}
 	}
 }
