@@ -8,19 +8,20 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-DRIVERS  := fake rabbit zmq
+DRIVERS  := fake rabbit zmq qpid
 BIN      := bin
 TOOLS    := $(BIN)/tools
 LOCK     := $(BIN)/parley.lock
 FUZZTIME ?= 5s
 CHAOS_TIME ?= 10m
 NOTIFY_COUNT ?= 200000
+QPID_TIME ?= 5m
 PKGS     ?= ./...
 GO       ?= go
 GOFLAGS  += -trimpath
 export GOFLAGS
 
-.PHONY: help build demo test unit fuzz lint layout proto proto-check bench bench-zmq bench-peers bench-notify cost chaos notify-ledger clean peers
+.PHONY: help build demo test unit fuzz lint layout proto proto-check bench bench-zmq bench-qpid bench-peers bench-notify cost chaos notify-ledger qpid-ledger clean peers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +46,7 @@ peers: ## install the brokers and Python peers that tests start
 	internal/peertest/install.sh
 
 unit: ## tests with the race detector, peers must be installed
-	$(GO) test -race -timeout 15m $(PKGS)
+	PARLEY_TEST_PROGRAMS=$(CURDIR)/$(BIN)/testprograms $(GO) test -race -timeout 15m $(PKGS)
 
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	@scripts/fuzz.sh $(FUZZTIME)
@@ -68,6 +69,9 @@ bench: build peers ## Parley against hand-written Go and Python, on a private Ra
 bench-zmq: build peers ## Parley over zmq against hand-written zmq4 and pyzmq; no broker
 	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -wire zmq -casts 1,16 -bin $(CURDIR)/$(BIN)
 
+bench-qpid: build peers ## Parley over qpid against hand-written go-amqp and Python 14.9.3, on a private Broker-J
+	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -wire qpid -casts 16 -options reliable_casts=true -bin $(CURDIR)/$(BIN)
+
 bench-peers: build ## 200 servers in one view of zmq against 2, and the memory of each
 	PARLEY_LOCK_FILE=$(CURDIR)/$(LOCK) $(GO) run ./internal/bench/cmd/bench -wire zmq -peers 2,200 -in-flight 16,128 -bin $(CURDIR)/$(BIN)
 
@@ -82,6 +86,9 @@ chaos: peers ## kill, stop, cut, restart and swap everything at random for CHAOS
 
 notify-ledger: peers ## NOTIFY_COUNT numbered notifications (default 200000) while everything is killed; the broker away for a minute
 	PARLEY_NOTIFYFAULTS_COUNT=$(NOTIFY_COUNT) $(GO) test -count=1 -v -timeout 60m -run 'TestLedger$$|TestSpool' ./internal/notifyfaults
+
+qpid-ledger: peers ## callers and servers on Broker-J for QPID_TIME (default 5m) while broker, connections and drivers are killed, cut and swapped, each ten times at least
+	PARLEY_QPIDFAULTS_TIME=$(QPID_TIME) $(GO) test -count=1 -v -timeout 60m -run 'TestLedger$$' ./internal/qpidfaults
 
 clean: ## remove what was built
 	rm -rf $(BIN)

@@ -118,6 +118,16 @@ func Rules() []Rule {
 			May:     []string{"sdk/...", "plugin/driver", "internal/tlspeer", "internal/version", "github.com/rabbitmq/amqp091-go", "github.com/google/uuid"},
 			Never:   []string{"messaging/...", "plugins/fake"},
 		},
+		{Package: "plugins/qpid/internal/amqpopen", Never: []string{"*"}},
+		{Package: "plugins/qpid/internal/address", May: []string{"plugin/driver"}, Never: []string{"messaging/...", "sdk/...", "github.com/Azure/go-amqp"}},
+		{
+			Package: "plugins/qpid/...",
+			May: []string{
+				"plugins/qpid/...", "sdk/...", "plugin/driver", "internal/pyjson", "internal/tlspeer", "internal/version",
+				"github.com/Azure/go-amqp", "github.com/google/uuid",
+			},
+			Never: []string{"messaging/...", "plugins/fake", "plugins/rabbit", "plugins/zmq/...", "github.com/rabbitmq/amqp091-go"},
+		},
 		{
 			Package: "plugins/zmq/...",
 			May: []string{

@@ -1,0 +1,629 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/Azure/go-amqp"
+
+	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
+)
+
+const longEnough = time.Minute // for what a busy machine may take its time for
+
+// states collects what a Conn reports.
+type states struct {
+	mu  sync.Mutex
+	all []driver.State // guarded by mu
+	ch  chan struct{}  // of capacity one
+}
+
+func (s *states) report(st driver.State) {
+	s.mu.Lock()
+	s.all = append(s.all, st)
+	s.mu.Unlock()
+	select {
+	case s.ch <- struct{}{}:
+	default:
+	}
+}
+
+// await waits for a state of that phase, among those reported from the first on.
+func (s *states) await(t *testing.T, from int, phase driver.Phase) driver.State {
+	t.Helper()
+	limit := time.After(longEnough)
+	for {
+		s.mu.Lock()
+		for _, st := range s.all[min(from, len(s.all)):] {
+			if st.Phase == phase {
+				s.mu.Unlock()
+				return st
+			}
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.ch:
+		case <-limit:
+			t.Fatalf("no state %v", phase)
+		}
+	}
+}
+
+func (s *states) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+// openSender opens a Conn to the broker at addr.
+func openSender(t testing.TB, addr string, options map[string]string) (*conn, *states) {
+	t.Helper()
+	values, err := driver.ValidateOptions(optionSpecs(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &states{ch: make(chan struct{}, 1)}
+	c, err := newDriver().Open(t.Context(), driver.Config{
+		Driver: "qpid", Hosts: []driver.Host{{Name: host, Port: number}}, Options: values, AppName: "test", Report: st.report,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), longEnough)
+		defer cancel()
+		if err := c.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return c.(*conn), st
+}
+
+// rawSession is a session of the library alone.
+func rawSession(t testing.TB, addr string) *amqp.Session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	var d net.Dialer
+	socket, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := amqp.NewConn(ctx, socket, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	s, err := c.NewSession(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func rawReceiver(t testing.TB, addr, source string, o *amqp.ReceiverOptions) *amqp.Receiver {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	if o == nil {
+		o = &amqp.ReceiverOptions{Credit: 500}
+	}
+	r, err := rawSession(t, addr).NewReceiver(ctx, source, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// receiveIDs takes n messages and returns how often each message-id came.
+func receiveIDs(t testing.TB, r *amqp.Receiver, n int) map[string]int {
+	t.Helper()
+	seen := make(map[string]int)
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	for i := range n {
+		m, err := r.Receive(ctx, nil)
+		if err != nil {
+			t.Fatalf("message %d of %d: %v", i, n, err)
+		}
+		if err := r.AcceptMessage(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+		id, _ := m.Properties.MessageID.(string)
+		seen[id]++
+	}
+	return seen
+}
+
+func castTo(topic, id string) *driver.Message {
+	return &driver.Message{
+		Kind: driver.Cast, Target: driver.Target{Exchange: "openstack", Topic: topic}, UniqueID: id,
+		Body: []byte(`{"method":"note","args":{"id":"` + id + `"}}`),
+	}
+}
+
+func callTo(topic, id string) *driver.Message {
+	m := castTo(topic, id)
+	m.Kind, m.CallID, m.ReplyTo, m.TimeLeft = driver.Call, id, "elsewhere", longEnough
+	return m
+}
+
+func send(t testing.TB, c *conn, m ...*driver.Message) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	return c.Send(ctx, m)
+}
+
+// TestSending is what a broker is needed for and can be shared by.
+func TestSending(t *testing.T) {
+	addr := shared.usual.use(t) // each test has topics of its own
+	for name, test := range map[string]func(*testing.T, string){
+		"settled and unsettled together":   settledAndUnsettled,
+		"a large message":                  largeMessage,
+		"the broker drops what is too old": expiryAtTheBroker,
+		"idle links are closed":            idleLinks,
+		"answers to many":                  answersToMany,
+		"an answer to nobody":              answerToNobody,
+		"close waits for what is sent":     closeWithSends,
+		"ping":                             pinging,
+		"the writer looks at its context":  writerLooks,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, addr) })
+	}
+}
+
+// settledAndUnsettled is Broker-J's bug: on one link these would cut the connection.
+func settledAndUnsettled(t *testing.T, addr string) {
+	const n = 10_000
+	c, st := openSender(t, addr, nil)
+	r := rawReceiver(t, addr, "unicast.openstack.mixed", nil)
+	w := newWaiter(n)
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	go func() {
+		for i := range n {
+			id := fmt.Sprint("m", i)
+			m := castTo("mixed", id)
+			if i%2 == 0 {
+				m = callTo("mixed", id)
+			}
+			c.SendAsync(ctx, []*driver.Message{m}, func(_ int, err error) { w.done(i, err) })
+		}
+	}()
+	seen := receiveIDs(t, r, n)
+	<-w.all
+	if err := w.result(); err != nil {
+		t.Error(err)
+	}
+	if len(seen) != n {
+		t.Errorf("%d of %d arrived", len(seen), n)
+	}
+	for _, s := range st.all {
+		if s.Phase == driver.Connecting && s.Err != nil {
+			t.Errorf("the connection was lost: %v", s.Err)
+		}
+	}
+	lanes := 0
+	for key := range c.out.lanes {
+		if key.topic == "mixed" {
+			lanes++
+		}
+	}
+	if lanes != 2 {
+		t.Errorf("%d links instead of one for settled and one for unsettled messages", lanes)
+	}
+}
+
+func largeMessage(t *testing.T, addr string) {
+	c, _ := openSender(t, addr, nil)
+	r := rawReceiver(t, addr, "unicast.openstack.large", nil)
+	m := callTo("large", "big")
+	m.Body = []byte(`{"method":"note","args":{"x":"` + strings.Repeat("x", 8<<20) + `"}}`)
+	if err := send(t, c, m, castTo("large", "small")); err != nil {
+		t.Fatal(err)
+	}
+	if seen := receiveIDs(t, r, 2); seen["big"] != 1 || seen["small"] != 1 {
+		t.Errorf("got %v", seen)
+	}
+}
+
+// TestMessageTooLarge: the others are not harmed (SEND-8).
+func TestMessageTooLarge(t *testing.T) {
+	t.Parallel()
+	p := scripted.Run(t, scripted.Options{MaxMessageSize: 1000})
+	c, st := openSender(t, p.Addr(), nil)
+	batch := make([]*driver.Message, 100)
+	for i := range batch {
+		batch[i] = castTo("large", fmt.Sprint("c", i))
+		if i%2 == 1 {
+			batch[i] = callTo("large", fmt.Sprint("c", i))
+		}
+		if i == 50 || i == 51 {
+			batch[i].Body = []byte(`{"method":"note","args":{"x":"` + strings.Repeat("x", 1000) + `"}}`)
+		}
+	}
+	err := send(t, c, batch...)
+	for i := range batch {
+		large := i == 50 || i == 51
+		e := driver.AsError(driver.MessageErr(err, i))
+		if (e != nil) != large || large && (e.Reason != driver.ReasonMessageTooLarge || e.InDoubt) {
+			t.Errorf("message %d: %v", i, e)
+		}
+	}
+	if got := st.len(); got != 2 {
+		t.Errorf("%d states: %v", got, st.all)
+	}
+}
+
+func expiryAtTheBroker(t *testing.T, addr string) {
+	c, _ := openSender(t, addr, nil)
+	old := callTo("old", "old")
+	old.TimeLeft = 50 * time.Millisecond
+	// The first makes the link, which may take longer than 50 ms.
+	if err := send(t, c, callTo("old", "first")); err != nil {
+		t.Fatal(err)
+	}
+	err := send(t, c, old)
+	if err != nil && driver.ReasonOf(err) != driver.ReasonExpired {
+		t.Fatal(err)
+	}
+	passed := time.NewTimer(200 * time.Millisecond)
+	<-passed.C
+	if err := send(t, c, callTo("old", "last")); err != nil {
+		t.Fatal(err)
+	}
+	seen := receiveIDs(t, rawReceiver(t, addr, "unicast.openstack.old", nil), 2)
+	if seen["first"] != 1 || seen["last"] != 1 {
+		t.Errorf("got %v", seen)
+	}
+}
+
+func idleLinks(t *testing.T, addr string) {
+	c, _ := openSender(t, addr, map[string]string{"default_sender_link_timeout": "1"})
+	for range 2 { // a lane that was closed is made again
+		if err := send(t, c, callTo("idle", "1"), castTo("idle", "2")); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "no lane", func() bool {
+			c.out.mu.Lock()
+			defer c.out.mu.Unlock()
+			return len(c.out.lanes) == 0
+		})
+	}
+}
+
+// answers come over links of their own, or over the relay when there are many clients.
+func answersToMany(t *testing.T, addr string) {
+	for _, own := range []int{fewAnswerLanes, 5, 0} {
+		c, _ := openSender(t, addr, nil)
+		c.out.maxAnswerLanes = own
+		sendAnswers(t, addr, c, 20)
+		c.out.mu.Lock()
+		if want := min(own, 20) + 1; len(c.out.lanes) > want {
+			t.Errorf("%d links for the answers to 20 clients, want at most %d", len(c.out.lanes), want)
+		}
+		c.out.mu.Unlock()
+	}
+}
+
+func sendAnswers(t *testing.T, addr string, c *conn, n int) {
+	t.Helper()
+	s := rawSession(t, addr)
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	receivers := make([]*amqp.Receiver, n)
+	for i := range receivers {
+		r, err := s.NewReceiver(ctx, "", &amqp.ReceiverOptions{DynamicAddress: true, Credit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		receivers[i] = r
+		m := &driver.Message{Kind: driver.Reply, ReplyTo: r.Address(), CallID: strconv.Itoa(i), UniqueID: fmt.Sprint("u", i), Body: []byte(`1`)}
+		beat := &driver.Message{Kind: driver.Heartbeat, ReplyTo: r.Address(), CallID: strconv.Itoa(i), TimeLeft: longEnough}
+		if err := send(t, c, beat, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, r := range receivers {
+		for _, empty := range []bool{true, false} {
+			m, err := r.Receive(ctx, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Properties.CorrelationID != strconv.Itoa(i) || (m.Value == nil) != empty {
+				t.Errorf("client %d got %v of %v", i, m.Value, m.Properties.CorrelationID)
+			}
+		}
+	}
+}
+
+// answerToNobody is for a client that is gone. The answers to others are not harmed.
+func answerToNobody(t *testing.T, addr string) {
+	for _, own := range []int{fewAnswerLanes, 0} {
+		c, st := openSender(t, addr, nil)
+		c.out.maxAnswerLanes = own
+		r := rawReceiver(t, addr, "", &amqp.ReceiverOptions{DynamicAddress: true, Credit: 500})
+		const n = 200
+		batch := make([]*driver.Message, n)
+		for i := range batch {
+			batch[i] = &driver.Message{Kind: driver.Reply, ReplyTo: r.Address(), CallID: strconv.Itoa(i), UniqueID: fmt.Sprint("u", i), Body: []byte(`1`)}
+			if i%10 == 5 {
+				batch[i].ReplyTo = "TempQueue-of-nobody"
+			}
+		}
+		err := send(t, c, batch...)
+		for i, m := range batch {
+			lost := m.ReplyTo != r.Address()
+			e := driver.AsError(driver.MessageErr(err, i))
+			if (e != nil) != lost || lost && (e.Reason != driver.ReasonNoRoute || e.InDoubt) {
+				t.Fatalf("%d links: answer %d: %v", own, i, e)
+			}
+		}
+		if seen := receiveIDs(t, r, n*9/10); len(seen) != n*9/10 {
+			t.Errorf("%d answers arrived", len(seen))
+		}
+		if got := st.len(); got != 2 {
+			t.Errorf("%d states: %v", got, st.all)
+		}
+	}
+}
+
+func closeWithSends(t *testing.T, addr string) {
+	const n = 5000
+	c, _ := openSender(t, addr, nil)
+	r := rawReceiver(t, addr, "unicast.openstack.closing", nil)
+	w := newWaiter(n)
+	for i := range n {
+		m := castTo("closing", fmt.Sprint("c", i))
+		if i%2 == 0 {
+			m.Kind, m.CallID, m.ReplyTo = driver.Call, m.UniqueID, "elsewhere"
+		}
+		c.SendAsync(t.Context(), []*driver.Message{m}, func(_ int, err error) { w.done(i, err) })
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.all:
+	default:
+		t.Fatal("a message has no result when Close has returned")
+	}
+	if err := w.result(); err != nil {
+		t.Fatal(err)
+	}
+	if seen := receiveIDs(t, r, n); len(seen) != n {
+		t.Errorf("%d of %d arrived", len(seen), n)
+	}
+	if err := send(t, c, castTo("closing", "late")); driver.ReasonOf(err) != driver.ReasonClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func pinging(t *testing.T, addr string) {
+	c, _ := openSender(t, addr, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	for range 300 { // more than the sessions of a connection
+		if err := c.Ping(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// writerLooks pins what the library does: what its writer has not asked for its time has not left.
+// A message that left for sure is never called unsent by that.
+func writerLooks(t *testing.T, addr string) {
+	s := rawSession(t, addr)
+	snd, err := s.NewSender(t.Context(), "unicast.openstack.pinned", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &writeContext{Context: t.Context()}
+	if err := snd.Send(c, amqp.NewMessage([]byte("x")), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !c.touched.Load() {
+		t.Fatal("the writer does not look at the context of what it writes: messages would be sent twice")
+	}
+}
+
+func TestSendingWhereTheBrokerIsAway(t *testing.T) {
+	var l net.ListenConfig
+	gone, err := l.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := gone.Addr().String()
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := openSender(t, addr, nil)
+	fast := castTo("away", "1")
+	fast.FailFast = true
+	if err := send(t, c, fast); driver.ReasonOf(err) != driver.ReasonNotConnected || driver.AsError(err).InDoubt {
+		t.Errorf("fail fast: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := c.Send(ctx, []*driver.Message{castTo("away", "2")}); driver.ReasonOf(err) != driver.ReasonNotConnected {
+		t.Errorf("until its ctx ends: %v", err)
+	}
+	short := castTo("away", "3")
+	short.TimeLeft = 100 * time.Millisecond
+	if err := send(t, c, short); driver.ReasonOf(err) != driver.ReasonNotConnected {
+		t.Errorf("until its time is over: %v", err)
+	}
+	if c.out.outstanding != 0 {
+		t.Errorf("%d messages are left", c.out.outstanding)
+	}
+}
+
+func TestSendingWithoutPolicies(t *testing.T) {
+	c, _ := openSender(t, shared.bare.use(t), nil)
+	for _, m := range []*driver.Message{castTo("none", "1"), callTo("none", "2")} {
+		err := send(t, c, m)
+		if e := driver.AsError(err); e == nil || e.Reason != driver.ReasonNoRoute || e.InDoubt || e.Hint == "" {
+			t.Errorf("%s: %v", m.Kind, err)
+		}
+	}
+	if err := c.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoCredit is a peer that takes no messages for one address.
+func TestNoCredit(t *testing.T) {
+	t.Parallel()
+	p := scripted.Run(t, scripted.Options{})
+	p.HoldCredit("unicast.openstack.full", true)
+	c, st := openSender(t, p.Addr(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const n = 200
+	kept := newWaiter(n)
+	for i := range n {
+		m := callTo("full", fmt.Sprint("k", i))
+		c.SendAsync(ctx, []*driver.Message{m}, func(_ int, err error) { kept.done(i, err) })
+	}
+	blocked := st.await(t, 0, driver.Blocked)
+	if driver.ReasonOf(blocked.Err) != driver.ReasonBrokerBlocked {
+		t.Errorf("state %v", blocked)
+	}
+	fast := callTo("full", "fast")
+	fast.FailFast = true
+	if err := send(t, c, fast); driver.ReasonOf(err) != driver.ReasonBrokerBlocked || driver.AsError(err).InDoubt {
+		t.Errorf("fail fast: %v", err)
+	}
+	short := callTo("full", "short")
+	short.TimeLeft = 100 * time.Millisecond
+	if err := send(t, c, short); driver.ReasonOf(err) != driver.ReasonBrokerBlocked || driver.AsError(err).InDoubt {
+		t.Errorf("until its time is over: %v", err)
+	}
+	if err := send(t, c, callTo("other", "1")); err != nil {
+		t.Errorf("to another address: %v", err)
+	}
+	from := st.len()
+	p.HoldCredit("unicast.openstack.full", false)
+	st.await(t, from, driver.Ready)
+	select {
+	case <-kept.all:
+	case <-time.After(longEnough):
+		t.Fatal("the messages that waited were not sent")
+	}
+	if err := kept.result(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAFullQueue is Broker-J's way to grant no credit, some messages late.
+func TestAFullQueue(t *testing.T) {
+	t.Parallel()
+	b := peertest.RunBrokerJ(t, &peertest.BrokerJOptions{Queue: map[string]any{
+		"maximumQueueDepthMessages": 10, "overflowPolicy": "PRODUCER_FLOW_CONTROL",
+	}})
+	c, st := openSender(t, b.Addr(), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	var err error
+	for i := 0; err == nil; i++ {
+		m := callTo("full", fmt.Sprint("k", i))
+		if i > 0 { // the first makes the queue
+			m.TimeLeft = 10 * time.Second
+		}
+		err = c.Send(ctx, []*driver.Message{m})
+	}
+	if driver.ReasonOf(err) != driver.ReasonBrokerBlocked || driver.AsError(err).InDoubt {
+		t.Fatal(err)
+	}
+	st.await(t, 0, driver.Blocked)
+	if err := send(t, c, callTo("other", "1")); err != nil {
+		t.Errorf("to another address: %v", err)
+	}
+}
+
+// TestBrokerKilledWhileSending: each message arrives at most once, and has a result.
+func TestBrokerKilledWhileSending(t *testing.T) {
+	t.Parallel()
+	b := peertest.RunBrokerJ(t, nil)
+	c, st := openSender(t, b.Addr(), nil)
+	first := rawReceiver(t, b.Addr(), "unicast.openstack.killed", nil)
+	st.await(t, 0, driver.Ready)
+	const n = 20_000
+	w := newWaiter(n)
+	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
+	defer cancel()
+	go func() {
+		for i := range n {
+			c.SendAsync(ctx, []*driver.Message{callTo("killed", fmt.Sprint("k", i))}, func(_ int, err error) { w.done(i, err) })
+		}
+	}()
+	seen := receiveIDs(t, first, n/10)
+	if err := b.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := first.Receive(ctx, nil)
+		if err != nil {
+			break
+		}
+		id, _ := m.Properties.MessageID.(string)
+		seen[id]++
+	}
+	if err := b.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-w.all
+	second := rawReceiver(t, b.Addr(), "unicast.openstack.killed", nil)
+	if err := send(t, c, callTo("killed", "last")); err != nil {
+		t.Fatal(err)
+	}
+	for seen["last"] == 0 {
+		for id, count := range receiveIDs(t, second, 1) {
+			seen[id] += count
+		}
+	}
+	doubts, taken := 0, 0
+	for i := range n {
+		switch err := driver.AsError(driver.MessageErr(w.result(), i)); {
+		case err == nil:
+			taken++
+		case !err.InDoubt:
+			t.Fatalf("message %d: %v", i, err)
+		default:
+			doubts++
+		}
+	}
+	twice := make([]string, 0)
+	for id, count := range seen {
+		if count > 1 {
+			twice = append(twice, id)
+		}
+	}
+	slices.Sort(twice)
+	if len(twice) > 0 {
+		t.Errorf("%d came twice: %v", len(twice), twice[:min(10, len(twice))])
+	}
+	t.Logf("%d taken, %d in doubt, %d seen", taken, doubts, len(seen))
+}
