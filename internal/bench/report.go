@@ -73,6 +73,9 @@ func (r *Report) PrintAs(w io.Writer, load Load, what, title string) {
 	parley := r.of("parley", load)
 	for _, name := range r.contenders() {
 		ms := r.of(name, load)
+		if len(ms) == 0 {
+			continue // it did not take part
+		}
 		broker := "none"
 		if cost := Median(ms, brokerPerThousand); cost > 0 {
 			broker = fmt.Sprintf("%.3f", cost)

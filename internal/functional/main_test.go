@@ -11,7 +11,7 @@ import (
 	"github.com/parleymq/parley/internal/testbed"
 )
 
-var bed = testbed.Bed{Also: []string{"zmq"}}
+var bed = testbed.Bed{Also: []string{"zmq", "qpid"}}
 
 func TestMain(m *testing.M) {
 	if err := testbed.EndQuickly(); err != nil { // every test ends a driver or two
@@ -25,6 +25,8 @@ const (
 	patience = 30 * time.Second
 	// slack is how much later than its timeout a call may return on such a machine.
 	slack = 3 * time.Second
+	// late is the same where nothing else would take as long: a machine may be very busy.
+	late = 10 * time.Second
 )
 
 func soon(t testing.TB) context.Context {

@@ -15,8 +15,11 @@ import (
 // TestMultipleServers.
 func TestFanoutStaysInItsExchange(t *testing.T) {
 	onWires(t, func(t *testing.T, w *world) {
-		scoped := w.open(t, messaging.Options{ScopedFanout: true})
 		plain := w.open(t, messaging.Options{})
+		scoped := plain // where every fanout is scoped, there is nothing to ask for
+		if w.wire == nil || w.wire.Has(driver.CapScopedFanout) {
+			scoped = w.open(t, messaging.Options{ScopedFanout: true})
+		}
 		heard := make(map[string]*pings)
 		for name, at := range map[string]struct {
 			tr       *messaging.Transport
@@ -31,11 +34,15 @@ func TestFanoutStaysInItsExchange(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		wanted := map[string]string{"a": "1", "b": "2", "plain": "3"}
+		if scoped == plain { // both are servers of the same exchange
+			wanted["a"], wanted["plain"] = "1 3", "1 3"
+		}
 		fanout(scoped, "a", "1")
 		fanout(scoped, "b", "2")
 		fanout(plain, "a", "3")
-		for name, want := range map[string]string{"a": "1", "b": "2", "plain": "3"} {
-			testbed.Eventually(t, patience, name+" hears "+want, func() bool { return heard[name].sorted() != "" })
+		for name, want := range wanted {
+			testbed.Eventually(t, patience, name+" hears "+want, func() bool { return heard[name].sorted() == want })
 		}
 		for name, p := range heard {
 			exchange := "a"
@@ -45,7 +52,7 @@ func TestFanoutStaysInItsExchange(t *testing.T) {
 			if err := client(plain, messaging.Target{Exchange: exchange, Topic: "t", Server: name}).Call(soon(t), "alive", nil, nil); err != nil {
 				t.Error(err)
 			}
-			if want := map[string]string{"a": "1", "b": "2", "plain": "3"}[name]; p.sorted() != want {
+			if want := wanted[name]; p.sorted() != want {
 				t.Errorf("%s heard %q, want %q", name, p.sorted(), want)
 			}
 		}

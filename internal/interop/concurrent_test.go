@@ -23,14 +23,13 @@ const (
 // TestConcurrentCallers lets 16 callers of each language mix calls, failures and casts to a
 // Python and a Go server at the same time. Each answer must be that of its own call.
 func TestConcurrentCallers(t *testing.T) {
-	eachPython(t, func(t *testing.T, python peertest.Python) {
-		broker := bed.Broker(t)
-		url := broker.URL(broker.NewVhost(t))
-		pythonServer := pythonServers(t, python, url, "python", "py1")["py1"]
+	eachMeeting(t, func(t *testing.T, m *meeting) {
+		url := m.wire.New(t).URL
+		pythonServer := pythonServers(t, m, url, "python", "py1")["py1"]
 		serving, _ := bed.Open(t, url)
 		goSide := goServer(t, serving, "go", "go1")
 		calling, _ := bed.Open(t, url)
-		pythonClient := peertest.RunPythonClient(t, python, peertest.PythonClientOptions{URL: url})
+		pythonClient := peertest.RunPythonClient(t, m.python, peertest.PythonClientOptions{URL: m.pythonURL(url), Conf: m.conf()})
 
 		var wg sync.WaitGroup
 		ctx := soon(t)

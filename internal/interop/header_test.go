@@ -33,8 +33,15 @@ func withHeaders(next messaging.ClientHandler) messaging.ClientHandler {
 
 // testGoSendsHeaders: Python serves a request with headers like any other.
 func testGoSendsHeaders(t *testing.T, p *peers) {
-	proxy := peertest.RunAMQPProxy(t, p.broker.Addr())
-	tr, _ := bed.Open(t, p.broker.URLAt(proxy.Addr(), p.vhost))
+	tr, sent := p.calling, func() map[string]any { return nil }
+	if p.broker != nil {
+		proxy := peertest.RunAMQPProxy(t, p.broker.Addr())
+		tr, _ = bed.Open(t, p.broker.URLAt(proxy.Addr(), p.vhost))
+		sent = func() map[string]any {
+			table, _ := published(t, proxy, "").Properties["headers"].(map[string]any)
+			return table
+		}
+	}
 	c := messaging.NewRPCClient(tr, messaging.Target{Topic: pythonTopic, Server: "py1"}, &messaging.RPCClientOptions{
 		Timeout: patience, Middleware: []messaging.ClientMiddleware{withHeaders},
 	})
@@ -43,10 +50,11 @@ func testGoSendsHeaders(t *testing.T, p *peers) {
 		t.Errorf("got %q, %v", name, err)
 	}
 	// Otherwise nothing is proven.
-	sent, _ := published(t, proxy, "").Properties["headers"].(map[string]any)
-	for header, value := range headers() {
-		if sent[header] != value {
-			t.Errorf("the header %s was sent as %v", header, sent[header])
+	if table := sent(); p.broker != nil {
+		for header, value := range headers() {
+			if table[header] != value {
+				t.Errorf("the header %s was sent as %v", header, table[header])
+			}
 		}
 	}
 	if err := c.Cast(soon(t), "record", note("headers")); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/parleymq/parley/messaging"
 )
 
-var bed testbed.Bed
+var bed = testbed.Bed{Also: []string{wireQpid}}
 
 func TestMain(m *testing.M) { os.Exit(bed.Main(m, nil)) }
 
@@ -24,18 +24,6 @@ const (
 	slack = 3 * time.Second
 )
 
-// eachPython runs a test with each release of oslo.messaging, at the same time.
-func eachPython(t *testing.T, test func(t *testing.T, python peertest.Python)) {
-	t.Helper()
-	bed.Broker(t)
-	for _, python := range peertest.Pythons(t) {
-		t.Run(python.Name, func(t *testing.T) {
-			t.Parallel()
-			test(t, python)
-		})
-	}
-}
-
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -44,16 +32,18 @@ func soon(t testing.TB) context.Context {
 
 // pythonServerOptions are those of a server that trusts a module, and answers the framework's
 // pings when it is the first.
-func pythonServerOptions(url, topic, name string) peertest.PythonServerOptions {
-	o := peertest.PythonServerOptions{URL: url, Topic: topic, Server: name, AllowedRemoteModules: []string{trusted}}
+func pythonServerOptions(m *meeting, url, topic, name string) peertest.PythonServerOptions {
+	o := peertest.PythonServerOptions{
+		URL: m.pythonURL(url), Topic: topic, Server: name, AllowedRemoteModules: []string{trusted}, Conf: m.conf(),
+	}
 	if name == "py1" {
-		o.Conf = map[string]map[string]any{"DEFAULT": {"rpc_ping_enabled": true}}
+		o.Conf["DEFAULT"] = map[string]any{"rpc_ping_enabled": true}
 	}
 	return o
 }
 
 // pythonServers starts one Python server for each name, at the same time.
-func pythonServers(t *testing.T, python peertest.Python, url, topic string, names ...string) map[string]*peertest.PythonServer {
+func pythonServers(t *testing.T, m *meeting, url, topic string, names ...string) map[string]*peertest.PythonServer {
 	t.Helper()
 	type started struct {
 		name   string
@@ -63,7 +53,7 @@ func pythonServers(t *testing.T, python peertest.Python, url, topic string, name
 	results := make(chan started, len(names))
 	for _, name := range names {
 		go func() {
-			s, err := peertest.StartPythonServer(t.Context(), python, pythonServerOptions(url, topic, name))
+			s, err := peertest.StartPythonServer(t.Context(), m.python, pythonServerOptions(m, url, topic, name))
 			results <- started{name, s, err}
 		}()
 	}

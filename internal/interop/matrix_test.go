@@ -5,8 +5,6 @@ package interop
 import (
 	"slices"
 	"testing"
-
-	"github.com/parleymq/parley/internal/peertest"
 )
 
 // cell is one row of the matrix: what is proven with each release of oslo.messaging, once with
@@ -24,6 +22,7 @@ func matrix() []cell {
 	const promised = true
 	return []cell{
 		{"call", testGoAddresses, testPythonAddresses, promised},
+		{"exchanges", testGoNamesExchange, testPythonNamesExchange, false},
 		{"cast", testGoCasts, testPythonCasts, promised},
 		{"fanout", testGoFansOut, testPythonFansOut, promised},
 		{"failure builtin", testGoGetsBuiltin, testPythonGetsBuiltin, promised},
@@ -53,8 +52,8 @@ func matrix() []cell {
 
 // TestMatrix proves the matrix: release × direction × row.
 func TestMatrix(t *testing.T) {
-	eachPython(t, func(t *testing.T, python peertest.Python) {
-		p := newPeers(t, python)
+	eachMeeting(t, func(t *testing.T, m *meeting) {
+		p := newPeers(t, m)
 		for direction, pick := range map[string]func(cell) func(*testing.T, *peers){
 			"Go calls Python": func(c cell) func(*testing.T, *peers) { return c.goCalls },
 			"Python calls Go": func(c cell) func(*testing.T, *peers) { return c.pyCalls },
@@ -96,10 +95,10 @@ func TestMatrixIsWhole(t *testing.T) {
 		t.Errorf("the matrix has the rows\n%q, promised are\n%q", kept, promise)
 	}
 	var releases []string
-	for _, python := range peertest.Pythons(t) {
-		releases = append(releases, python.Name)
+	for _, m := range meetings(t) {
+		releases = append(releases, m.name())
 	}
-	if want := []string{"18.3.1", "14.0.3"}; !slices.Equal(releases, want) {
+	if want := []string{"18.3.1", "14.0.3", "14.9.3 on qpid"}; !slices.Equal(releases, want) {
 		t.Errorf("met are %v, promised are %v", releases, want)
 	}
 }

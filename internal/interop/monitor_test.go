@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
 
@@ -134,6 +135,9 @@ func testGoSeesDeath(t *testing.T, p *peers) {
 // testPythonSeesDeath takes the network from a Go server in a monitored call, after its first
 // heartbeat.
 func testPythonSeesDeath(t *testing.T, p *peers) {
+	if p.lacks(t, testbed.NeedProxy) {
+		return
+	}
 	const topic = "dying"
 	proxy := peertest.RunAMQPProxy(t, p.broker.Addr())
 	tr, _ := bed.Open(t, p.broker.URLAt(proxy.Addr(), p.vhost))

@@ -7,18 +7,20 @@ import (
 	"testing"
 
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // TestCompressedNotifications: what Python compresses, Go understands. Parley compresses nothing.
 func TestCompressedNotifications(t *testing.T) {
-	eachPython(t, func(t *testing.T, python peertest.Python) {
-		p := &notePeers{python: python, broker: bed.Broker(t)}
-		p.vhost = p.broker.NewVhost(t)
-		p.url = p.broker.URL(p.vhost)
+	eachMeeting(t, func(t *testing.T, m *meeting) {
+		if m.lacks(t, testbed.NeedProxy) {
+			return
+		}
+		p := placeNotePeers(t, m)
 		p.goTransport, p.goLogs = bed.Open(t, p.url)
 		p.goListener = p.listen(t, nil, goTopics...)
 		proxy := peertest.RunAMQPProxy(t, p.broker.Addr())
-		p.pythonNotifier = peertest.RunPythonNotifier(t, python, peertest.PythonNotifierOptions{
+		p.pythonNotifier = peertest.RunPythonNotifier(t, m.python, peertest.PythonNotifierOptions{
 			URL: p.broker.URLAt(proxy.Addr(), p.vhost), Conf: map[string]map[string]any{"oslo_messaging_rabbit": {"kombu_compression": "gzip"}},
 		})
 		payload := strings.Repeat("Hello World! ", 100)

@@ -102,6 +102,9 @@ func testPythonNotifiesContext(t *testing.T, p *notePeers) {
 	})
 	p.listenWith(t, nil, ep, "context.go")
 	for _, redacts := range []bool{false, true} {
+		if redacts && p.python.Name == peertest.OsloAMQP1 {
+			continue // that release cannot send what its redacting makes
+		}
 		eachFormat(t, func(t *testing.T, f format) {
 			event := "context dictionary " + f.name
 			if redacts {

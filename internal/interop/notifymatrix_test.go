@@ -2,11 +2,7 @@
 
 package interop
 
-import (
-	"testing"
-
-	"github.com/parleymq/parley/internal/peertest"
-)
+import "testing"
 
 // notifyCell is one row of the matrix of notifications: with each release of oslo.messaging, what a
 // Python listener gets of a Go notifier, and a Go listener of a Python one.
@@ -40,8 +36,8 @@ func notifyMatrix() []notifyCell {
 
 // TestNotificationMatrix runs every row with each release, in both directions.
 func TestNotificationMatrix(t *testing.T) {
-	eachPython(t, func(t *testing.T, python peertest.Python) {
-		p := newNotePeers(t, python)
+	eachMeeting(t, func(t *testing.T, m *meeting) {
+		p := newNotePeers(t, m)
 		for _, c := range notifyMatrix() {
 			t.Run(c.name+"/Go notifies", func(t *testing.T) { c.goNotifies(t, p) })
 			t.Run(c.name+"/Python notifies", func(t *testing.T) { c.pyNotifies(t, p) })

@@ -18,10 +18,10 @@ import (
 // notePeers are the notifiers and listeners that the rows of one release share. Each language
 // listens to two topics of its own.
 type notePeers struct {
-	python peertest.Python
-	broker *peertest.RabbitMQ
+	*meeting
+	broker *peertest.RabbitMQ // of a wire with a proxy
 	vhost  string
-	url    string
+	url    string // Parley's
 
 	pythonNotifier *peertest.PythonNotifier
 	pythonListener *peertest.PythonListener
@@ -37,22 +37,27 @@ var (
 	goTopics     = []string{"go.one", "go-two"}
 )
 
-func newNotePeers(t *testing.T, python peertest.Python) *notePeers {
+func newNotePeers(t *testing.T, m *meeting) *notePeers {
 	t.Helper()
-	p := &notePeers{python: python, broker: bed.Broker(t)}
-	p.vhost = p.broker.NewVhost(t)
-	p.url = p.broker.URL(p.vhost)
+	p := placeNotePeers(t, m)
 	p.pythonListener = p.runPythonListener(t, peertest.PythonListenerOptions{}, pythonTopics...)
-	p.pythonNotifier = peertest.RunPythonNotifier(t, python, peertest.PythonNotifierOptions{URL: p.url})
+	p.pythonNotifier = peertest.RunPythonNotifier(t, m.python, peertest.PythonNotifierOptions{URL: m.pythonURL(p.url), Conf: m.conf()})
 	p.goTransport, p.goLogs = bed.Open(t, p.url)
 	p.goListener = p.listen(t, nil, goTopics...)
 	return p
 }
 
+// placeNotePeers is where they meet, and nobody yet.
+func placeNotePeers(t *testing.T, m *meeting) *notePeers {
+	t.Helper()
+	place := m.wire.New(t)
+	return &notePeers{meeting: m, broker: place.Broker, vhost: place.Vhost, url: place.URL}
+}
+
 // runPythonListener runs one more Python listener.
 func (p *notePeers) runPythonListener(t *testing.T, o peertest.PythonListenerOptions, topics ...string) *peertest.PythonListener {
 	t.Helper()
-	o.URL = p.url
+	o.URL, o.Conf = p.pythonURL(p.url), p.conf()
 	for _, topic := range topics {
 		o.Targets = append(o.Targets, peertest.PythonListenTo{Topic: topic})
 	}

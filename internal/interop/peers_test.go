@@ -21,10 +21,10 @@ const trusted = "peererrors"
 
 // peers are the servers and clients that the cells of one release share.
 type peers struct {
-	python peertest.Python
-	broker *peertest.RabbitMQ
+	*meeting
+	broker *peertest.RabbitMQ // of a wire with a proxy
 	vhost  string
-	url    string
+	url    string // Parley's
 
 	// Python serves as py1, which answers pings of the framework, and as py2.
 	pythonServers map[string]*peertest.PythonServer
@@ -38,13 +38,12 @@ type peers struct {
 	calling   *messaging.Transport
 }
 
-func newPeers(t *testing.T, python peertest.Python) *peers {
-	p := &peers{python: python, broker: bed.Broker(t), goServers: make(map[string]*recorder)}
-	p.vhost = p.broker.NewVhost(t)
-	p.url = p.broker.URL(p.vhost)
-	p.pythonServers = pythonServers(t, python, p.url, pythonTopic, "py1", "py2")
-	p.pythonClient = peertest.RunPythonClient(t, python, peertest.PythonClientOptions{
-		URL: p.url, AllowedRemoteModules: []string{trusted},
+func newPeers(t *testing.T, m *meeting) *peers {
+	place := m.wire.New(t)
+	p := &peers{meeting: m, broker: place.Broker, vhost: place.Vhost, url: place.URL, goServers: make(map[string]*recorder)}
+	p.pythonServers = pythonServers(t, m, p.url, pythonTopic, "py1", "py2")
+	p.pythonClient = peertest.RunPythonClient(t, m.python, peertest.PythonClientOptions{
+		URL: m.pythonURL(p.url), AllowedRemoteModules: []string{trusted}, Conf: m.conf(),
 	})
 	first, logs := bed.Open(t, p.url)
 	second, _ := bed.Open(t, p.url)

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
+	"github.com/parleymq/parley/plugin/driver"
 )
 
 // slow is an argument of "sleep" that no timeout here waits for.
@@ -69,6 +71,9 @@ func within(t *testing.T, name string, took, least, most time.Duration) {
 }
 
 func testGoUndeliverable(t *testing.T, p *peers) {
+	if p.lacks(t, testbed.Need(driver.CapMandatory)) {
+		return
+	}
 	c := p.goClient.With(messaging.Server("nobody"), messaging.Mandatory())
 	for name, err := range map[string]error{
 		"call": c.Call(soon(t), "echo", nil, nil),
@@ -81,6 +86,9 @@ func testGoUndeliverable(t *testing.T, p *peers) {
 }
 
 func testPythonUndeliverable(t *testing.T, p *peers) {
+	if p.lacks(t, testbed.Need(driver.CapMandatory)) {
+		return
+	}
 	_, err := p.call(t, peertest.Request{Server: "nobody", Method: "echo", AtLeastOnce: true, Timeout: patience})
 	if got, ok := errors.AsType[*peertest.PythonError](err); !ok || got.Class != "MessageUndeliverable" {
 		t.Errorf("to a missing server: got %v", err)

@@ -122,22 +122,29 @@ type pythonPair struct {
 	args    map[string]any
 }
 
-func startPython(ctx context.Context, release, url string, size int) (*pythonPair, error) {
-	python, err := peertest.FindPython(release)
+// pythonSetup is what a contender in Python needs.
+type pythonSetup struct {
+	release string
+	url     string
+	conf    map[string]map[string]any
+}
+
+func startPython(ctx context.Context, s pythonSetup, size int) (*pythonPair, error) {
+	python, err := peertest.FindPython(s.release)
 	if err != nil {
 		return nil, err
 	}
-	topic := "bench_python_" + release
-	server, err := peertest.StartPythonServer(ctx, python, peertest.PythonServerOptions{URL: url, Topic: topic, Server: "one"})
+	topic := "bench_python_" + s.release
+	server, err := peertest.StartPythonServer(ctx, python, peertest.PythonServerOptions{URL: s.url, Topic: topic, Server: "one", Conf: s.conf})
 	if err != nil {
 		return nil, err
 	}
-	client, err := peertest.StartPythonClient(ctx, python, peertest.PythonClientOptions{URL: url})
+	client, err := peertest.StartPythonClient(ctx, python, peertest.PythonClientOptions{URL: s.url, Conf: s.conf})
 	if err != nil {
 		return nil, errors.Join(err, server.Close())
 	}
 	return &pythonPair{
-		release: release, topic: topic, server: server, client: client,
+		release: s.release, topic: topic, server: server, client: client,
 		args: map[string]any{"payload": bench.Payload(size)},
 	}, nil
 }

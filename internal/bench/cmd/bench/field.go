@@ -16,7 +16,20 @@ import (
 const (
 	wireRabbit = "rabbit"
 	wireZMQ    = "zmq"
+	wireQpid   = "qpid"
 )
+
+// byHand are the titles of the hand-written contenders.
+func byHand(wire string) string {
+	switch wire {
+	case wireZMQ:
+		return "zmq4"
+	case wireQpid:
+		return "go-amqp"
+	default:
+		return "raw"
+	}
+}
 
 // field is everybody who takes part, and what they share.
 type field struct {
@@ -26,15 +39,17 @@ type field struct {
 	broker *peertest.RabbitMQ // nil where there is none
 	dir    string             // private, of the discovery
 
+	brokerJ *peertest.BrokerJ // nil where there is none
+
 	contenders []contender
 }
 
 // newField builds the worker, and starts the broker if the wire has one.
 func newField(ctx context.Context, c config) (_ *field, err error) {
-	if c.wire != wireRabbit && c.wire != wireZMQ {
-		return nil, fmt.Errorf("-wire %q: want rabbit or zmq", c.wire)
+	if c.wire != wireRabbit && c.wire != wireZMQ && c.wire != wireQpid {
+		return nil, fmt.Errorf("-wire %q: want rabbit, zmq or qpid", c.wire)
 	}
-	if c.wire == wireRabbit && (c.url != "" || c.peers != "") {
+	if c.wire != wireZMQ && (c.url != "" || c.peers != "") {
 		return nil, errors.New("-url and -peers need -wire zmq")
 	}
 	if c.notify && c.wire != wireRabbit {
@@ -50,17 +65,27 @@ func newField(ctx context.Context, c config) (_ *field, err error) {
 		return f, err
 	}
 	f.setup = bench.Setup{URL: c.url, DriverPath: []string{filepath.Join(c.bin, "drivers")}, Size: c.size}
-	if c.wire == wireRabbit {
-		if f.broker, err = peertest.StartRabbitMQ(ctx, nil); err != nil {
-			return f, err
+	return f, f.startBroker(ctx)
+}
+
+// startBroker starts the broker of the wire, or makes the directory by which peers find each other.
+func (f *field) startBroker(ctx context.Context) (err error) {
+	switch f.wire {
+	case wireRabbit:
+		if f.broker, err = peertest.StartRabbitMQ(ctx, nil); err == nil {
+			f.setup.URL = f.broker.URL("/")
 		}
-		f.setup.URL = f.broker.URL("/")
-		return f, nil
+	case wireQpid:
+		// It compiles as a broker that stays does, and has room for casts that pile up.
+		if f.brokerJ, err = peertest.StartBrokerJ(ctx, &peertest.BrokerJOptions{
+			Java: []string{"-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=2g", "-XX:TieredStopAtLevel=4"},
+		}); err == nil {
+			f.setup.URL = f.brokerJ.URL("")
+		}
+	default:
+		f.dir, err = os.MkdirTemp("", "parley-bench")
 	}
-	if f.dir, err = os.MkdirTemp("", "parley-bench"); err != nil {
-		return f, err
-	}
-	return f, nil
+	return err
 }
 
 // url is Parley's: the one that was asked for, or peers find each other in a directory of
@@ -85,6 +110,9 @@ func (f *field) close() {
 	if f.broker != nil {
 		_ = f.broker.Close()
 	}
+	if f.brokerJ != nil {
+		_ = f.brokerJ.Close()
+	}
 	if f.dir != "" {
 		_ = os.RemoveAll(f.dir) // it is in the directory for temporary files
 	}
@@ -92,29 +120,27 @@ func (f *field) close() {
 
 // brokerPIDs is whose processor time is the broker's.
 func (f *field) brokerPIDs() []int {
-	if f.broker == nil {
+	switch {
+	case f.broker != nil:
+		return []int{f.broker.PID()}
+	case f.brokerJ != nil:
+		return []int{f.brokerJ.PID()}
+	default:
 		return nil
 	}
-	return []int{f.broker.PID()}
 }
 
 // start starts all contenders, in the order in which they alternate.
 func (f *field) start(ctx context.Context) error {
-	byHand := "raw"
-	if f.wire == wireZMQ {
-		byHand = "zmq4"
-	}
-	for _, title := range []string{byHand, "parley"} {
+	for _, title := range []string{byHand(f.wire), "parley"} {
 		if f.wants(title) {
 			if err := f.pair(title, title, ""); err != nil {
 				return err
 			}
 		}
 	}
-	if f.options != "" {
-		if err := f.pair("parley?"+f.options, "parley", "?"+f.options); err != nil {
-			return err
-		}
+	if err := f.withOptions(); err != nil {
+		return err
 	}
 	if !f.python {
 		return nil
@@ -125,8 +151,8 @@ func (f *field) start(ctx context.Context) error {
 	if f.only != "" {
 		return nil
 	}
-	for _, release := range []string{peertest.OsloNewest, peertest.OsloDebian} {
-		p, err := startPython(ctx, release, f.setup.URL, f.size)
+	for _, p := range f.pythons() {
+		p, err := startPython(ctx, p, f.size)
 		if err != nil {
 			return err
 		}
@@ -135,7 +161,29 @@ func (f *field) start(ctx context.Context) error {
 	return nil
 }
 
-// pair adds two workers of a kind: raw, zmq4 or parley.
+// withOptions adds Parley with the options of the command line, and the hand-written contender that
+// does the same, if there is one.
+func (f *field) withOptions() error {
+	if f.options == "" {
+		return nil
+	}
+	if f.wire == wireQpid && f.options == bench.ReliableCasts {
+		if err := f.pair("go-amqp?"+f.options, "go-amqp", "?"+f.options); err != nil {
+			return err
+		}
+	}
+	return f.pair("parley?"+f.options, "parley", "?"+f.options)
+}
+
+// pythons are the contenders in Python that have the wire.
+func (f *field) pythons() []pythonSetup {
+	if f.wire == wireQpid {
+		return []pythonSetup{{release: peertest.OsloAMQP1, url: f.brokerJ.PythonURL(""), conf: peertest.AMQP1Conf()}}
+	}
+	return []pythonSetup{{release: peertest.OsloNewest, url: f.setup.URL}, {release: peertest.OsloDebian, url: f.setup.URL}}
+}
+
+// pair adds two workers of a kind: raw, zmq4, go-amqp or parley.
 func (f *field) pair(title, kind, options string) error {
 	url, err := f.url(kind)
 	if err != nil {

@@ -45,7 +45,7 @@ func main() {
 	defer stop()
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "directory with the built drivers (drivers/) and for the worker")
-	flag.StringVar(&c.wire, "wire", "rabbit", "rabbit, or zmq against zmq4 and pyzmq")
+	flag.StringVar(&c.wire, "wire", "rabbit", "rabbit, zmq against zmq4 and pyzmq, or qpid against go-amqp and the last Python with AMQP 1.0")
 	flag.StringVar(&c.url, "url", "", "Parley's URL with -wire zmq; zmq:// and a private directory when empty")
 	flag.IntVar(&c.size, "size", 1024, "bytes of payload, both ways")
 	flag.Float64Var(&c.seconds, "seconds", 3, "seconds of each measurement")
@@ -53,8 +53,8 @@ func main() {
 	flag.StringVar(&c.json, "json", "", "write all measurements to this file")
 	flag.BoolVar(&c.python, "python", true, "measure the contenders in Python too")
 	flag.StringVar(&c.loads, "in-flight", "1,16,128", "calls in flight, a list")
-	flag.StringVar(&c.casts, "casts", "", "casts in flight, a list; with -wire zmq")
-	flag.StringVar(&c.only, "only", "", "a list of contenders, for a profiler: raw or zmq4, parley")
+	flag.StringVar(&c.casts, "casts", "", "casts in flight, a list; with -wire zmq or qpid")
+	flag.StringVar(&c.only, "only", "", "a list of contenders, for a profiler: raw, zmq4 or go-amqp, parley")
 	flag.StringVar(&c.options, "options", "", "measure Parley with these options of the URL too, such as a=1&b=2")
 	flag.StringVar(&c.peers, "peers", "", "compare numbers of servers in one view instead, such as 2,200; with -wire zmq")
 	flag.BoolVar(&c.notify, "notify", false, "compare notifications instead; with -wire rabbit")
@@ -94,8 +94,8 @@ func (c config) measurements() ([]bench.Load, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(casts) > 0 && c.wire != wireZMQ {
-		return nil, errors.New("-casts needs -wire zmq")
+	if len(casts) > 0 && c.wire == wireRabbit {
+		return nil, errors.New("-casts needs -wire zmq or qpid")
 	}
 	var loads []bench.Load
 	for _, n := range calls {
@@ -142,10 +142,23 @@ func run(ctx context.Context, c config) error {
 	return write(c.json, report)
 }
 
+// takesPart tells whether a contender has anything to say about a load: those in Python do not cast,
+// and how casts are sent makes no difference to calls.
+func takesPart(k contender, load bench.Load) bool {
+	if load.Cast {
+		_, python := k.(*pythonPair)
+		return !python
+	}
+	return !strings.HasSuffix(k.name(), "?"+bench.ReliableCasts)
+}
+
 // compare lets the contenders alternate.
 func compare(ctx context.Context, c config, f *field, load bench.Load, report *bench.Report) error {
 	for round := range c.rounds + 1 {
 		for _, k := range f.contenders {
+			if !takesPart(k, load) {
+				continue
+			}
 			l := load
 			if round == 0 {
 				l.Seconds = min(1, c.seconds) // warm up: connections, JIT of the broker

@@ -47,6 +47,8 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return bench.RawServer(untilEOF(ctx, lines), s, ready)
 	case "parley-server":
 		return bench.ParleyServer(untilEOF(ctx, lines), s, ready)
+	case "go-amqp-server":
+		return bench.AMQP1Server(untilEOF(ctx, lines), s, ready)
 	case "zmq4-server":
 		return bench.ZMQServer(untilEOF(ctx, lines), ready)
 	default:
@@ -73,6 +75,9 @@ func newClient(ctx context.Context, s bench.Setup) (client, error) {
 	switch s.Role {
 	case "raw-client":
 		c, err := bench.NewRawClient(s)
+		return client{c, func(context.Context) error { return c.Close() }}, err
+	case "go-amqp-client":
+		c, err := bench.NewAMQP1Client(ctx, s)
 		return client{c, func(context.Context) error { return c.Close() }}, err
 	case "zmq4-client":
 		c, err := bench.NewZMQClient(ctx, s)

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qpidfaults
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestLedger breaks everything between sixteen callers and two servers.
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	r := newRun(t, nil)
+	r.disturb(r.all()...)
+	rep := r.end()
+	t.Logf("\n%s", rep)
+	if len(rep.broken) > 0 {
+		t.Error("promises were broken")
+	}
+	if rep.answered == 0 || rep.accepted == 0 {
+		t.Error("nothing was answered or accepted: the test proves nothing")
+	}
+}
+
+// TestWhatIsBrokenIsFound breaks each promise once: a check that cannot fail is none.
+func TestWhatIsBrokenIsFound(t *testing.T) {
+	t.Parallel()
+	// Of the calls that are in doubt some may have begun after the cut, which is no reason to complain.
+	r := newRun(t, map[string][]string{
+		"s1": {sabotageTwice, sabotageMiss}, "s2": {sabotageDrop},
+		"c1": {sabotageLate, sabotageTold, sabotageTold, sabotageTold}, "c2": {sabotageWrong, sabotageUntrue},
+	})
+	pause(t.Context(), queueTime+time.Second) // in peace
+	r.make(faultCutClient, func(f *fault) { r.cut(f, r.clients[0]) })
+	r.make(faultRefuse, func(f *fault) { r.refuse(f, r.clients[1]) })
+	must(t, os.WriteFile(filepath.Join(r.runtime(), sabotageLeave), nil, 0o600))
+	rep := r.end()
+	for what, n := range map[string]struct{ found, made int }{
+		"lost": {rep.lost, 1}, "run twice": {rep.twice, 1}, "hung": {rep.hung, 1}, "without a code": {rep.uncoded, 1}, "untrue": {rep.untrue, 1},
+		"told late": {min(rep.told, 1), 1}, "missed": {rep.missed, 1}, "failed in peace": {rep.peace, 2}, "slow": {rep.slow, 1}, "left": {len(r.left), 1},
+	} {
+		if n.found != n.made {
+			t.Errorf("%s: %d were found, %d made", what, n.found, n.made)
+		}
+	}
+	if n, want := len(rep.broken), 10+rep.told; n != want {
+		t.Errorf("%d promises were broken, want %d", n, want)
+	}
+	if t.Failed() {
+		t.Logf("\n%s", rep)
+	}
+}
