@@ -158,9 +158,28 @@ func (r *RabbitMQ) URLAt(addr, vhost string) string {
 	return fmt.Sprintf("rabbit://%s:%s@%s/%s", rabbitUser, rabbitPassword, addr, url.PathEscape(vhost))
 }
 
+// ctlPatience is how long rabbitmqctl may take before a list is asked for again.
+const ctlPatience = 8 * time.Second
+
 // Ctl runs rabbitmqctl on the node and returns its standard output. It takes
-// about a second each time.
+// about a second each time. A list that does not come, as was seen twice on a
+// busy machine, is asked for again, with twice the patience.
 func (r *RabbitMQ) Ctl(ctx context.Context, args ...string) (string, error) {
+	patience := ctlPatience
+	for len(args) > 0 && strings.HasPrefix(args[0], "list_") {
+		bounded, cancel := context.WithTimeout(ctx, patience)
+		out, err := r.ctl(bounded, args)
+		again := bounded.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !again {
+			return out, err
+		}
+		patience *= 2
+	}
+	return r.ctl(ctx, args)
+}
+
+func (r *RabbitMQ) ctl(ctx context.Context, args []string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(rabbitScripts, "rabbitmqctl"),
 		append([]string{"--quiet", "--node", rabbitNode}, args...)...)
 	cmd.Env = r.node.environ()
