@@ -5,8 +5,8 @@ package main
 import "sync"
 
 // credit keeps what a peer may send on one link within a limit: what it was asked for and has not
-// sent, and what it sent and is neither returned by Poll nor settled (POLL-1). It asks for more when half of the free part is used, as
-// upstream does (oslo_messaging/_drivers/amqp1_driver/controller.py).
+// sent, and what it sent and is neither returned by Poll nor settled (POLL-1). It asks for more when
+// half of the free part is used, as upstream does (oslo_messaging/_drivers/amqp1_driver/controller.py).
 type credit struct {
 	limit func() int         // the limit of now; zero as long as nobody polls
 	issue func(uint32) error // does not wait; fails when the link is gone

@@ -116,18 +116,35 @@ func (n *replyName) tell() {
 	n.changed = make(chan struct{})
 }
 
-// sending notes that a Call is about to be handed to the broker with addr, which address gave for
-// the name in s. It returns false when addr has ended meanwhile: the call must ask for the address
-// again. until is when nobody waits for the answer any longer; zero when that is not known. A name
-// that is not known always may be sent.
-func (b *replyBook) sending(s *session, name, addr, callID string, until time.Time) bool {
-	return b.note(s, openCall{name: name, until: until}, addr, callID)
-}
-
-// writing is sending for a Call that has not left when the address ends, unless left says so: it is
-// not lost then, and the sender is woken to ask for another address (LOST-2).
+// writing notes that a Call is about to be handed to the broker with addr, which address gave for the
+// name in s. It returns false when addr has ended meanwhile: the call must ask for the address again.
+// Until left or doubted says that it has left it is not lost when the address ends, and the sender is
+// woken to ask for another one (LOST-2). until is when nobody waits for the answer any longer; zero
+// when that is not known. With a name that is not known a call may always be sent.
 func (b *replyBook) writing(s *session, name, addr, callID string, until time.Time) bool {
-	return b.note(s, openCall{name: name, until: until, held: true}, addr, callID)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.names[name]
+	if n == nil {
+		return true
+	}
+	link := replyLink{s: s, address: addr}
+	if !slices.Contains(n.links, link) {
+		return false
+	}
+	if until.IsZero() {
+		until = time.Now().Add(forgetAfter)
+	}
+	if len(b.calls) >= b.sweepAt {
+		b.sweep(time.Now())
+	}
+	if len(b.calls) >= maxOpenCalls {
+		return true
+	}
+	b.forgetCall(callID) // sent again
+	b.calls[callID] = openCall{name: name, link: link, until: until.Add(forgetGrace), held: true}
+	n.open++
+	return true
 }
 
 // left notes that a Call which writing noted has left. It returns false when its address has ended
@@ -169,35 +186,7 @@ func (b *replyBook) doubted(callID string) {
 	}
 }
 
-func (b *replyBook) note(s *session, c openCall, addr, callID string) bool {
-	name, until := c.name, c.until
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := b.names[name]
-	if n == nil {
-		return true
-	}
-	link := replyLink{s: s, address: addr}
-	if !slices.Contains(n.links, link) {
-		return false
-	}
-	if until.IsZero() {
-		until = time.Now().Add(forgetAfter)
-	}
-	if len(b.calls) >= b.sweepAt {
-		b.sweep(time.Now())
-	}
-	if len(b.calls) >= maxOpenCalls {
-		return true
-	}
-	b.forgetCall(callID) // sent again
-	c.link, c.until = link, until.Add(forgetGrace)
-	b.calls[callID] = c
-	n.open++
-	return true
-}
-
-// failed takes a call back that sending noted and that nobody waits for: it has not reached the
+// failed takes a call back that writing noted and that nobody waits for: it has not reached the
 // broker, and its sender was told so or sends it again.
 func (b *replyBook) failed(callID string) { b.answered(callID) }
 

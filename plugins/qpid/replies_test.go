@@ -13,6 +13,11 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
+// noteSent notes a call that left at once, and reports what writing does.
+func noteSent(b *replyBook, s *session, name, addr, callID string, until time.Time) bool {
+	return b.writing(s, name, addr, callID, until) && b.left(callID)
+}
+
 // replyAddress is what a name stands for now.
 func replyAddress(t testing.TB, c *conn, name string) (*session, string) {
 	t.Helper()
@@ -31,7 +36,7 @@ func replyAddress(t testing.TB, c *conn, name string) (*session, string) {
 func called(t testing.TB, c *conn, name, id string) string {
 	t.Helper()
 	s, addr := replyAddress(t, c, name)
-	if !c.book.sending(s, name, addr, id, time.Now().Add(time.Hour)) {
+	if !noteSent(c.book, s, name, addr, id, time.Now().Add(time.Hour)) {
 		t.Fatal("the address ended meanwhile")
 	}
 	return addr
@@ -107,7 +112,7 @@ func detachedReplyLink(t *testing.T, addr string) {
 		return fresh != old
 	})
 	s, _ := p.c.link.await(soon(t), false)
-	if p.c.book.sending(s, "r1", old, "x", time.Time{}) {
+	if noteSent(p.c.book, s, "r1", old, "x", time.Time{}) {
 		t.Error("a call may still be sent with the address that ended")
 	}
 	called(t, p.c, "r1", "next")
@@ -244,7 +249,7 @@ func TestReplyBookForgets(t *testing.T) {
 	b.attached("r", s, "a1")
 	past := time.Now().Add(-time.Hour)
 	for i := range 10 * sweepAtLeast {
-		if !b.sending(s, "r", "a1", string(rune(i)), past) {
+		if !noteSent(b, s, "r", "a1", string(rune(i)), past) {
 			t.Fatal("the address is there")
 		}
 	}
@@ -255,9 +260,9 @@ func TestReplyBookForgets(t *testing.T) {
 	if n := b.outstanding("r"); n != 0 {
 		t.Errorf("%d calls are open", n)
 	}
-	b.sending(s, "r", "a1", "x", time.Time{})
-	b.sending(s, "r", "a1", "y", time.Time{})
-	b.sending(s, "r", "a1", "y", time.Time{}) // again
+	noteSent(b, s, "r", "a1", "x", time.Time{})
+	noteSent(b, s, "r", "a1", "y", time.Time{})
+	noteSent(b, s, "r", "a1", "y", time.Time{}) // again
 	b.failed("x")
 	if lost := b.ended("r", s, "a1"); len(lost) != 1 || lost[0] != "y" {
 		t.Errorf("lost %v, want y once", lost)

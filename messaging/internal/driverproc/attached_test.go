@@ -86,8 +86,7 @@ func TestReattachRefuses(t *testing.T) {
 
 func TestReattachRefusesAnotherUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Log("NOT PROVEN: that another user's socket is refused; only root can give a file away")
-		t.Skip("not root")
+		t.Skip("NOT PROVEN: that another user's socket is refused; only root can give a file away")
 	}
 	for name, give := range map[string]func(dir, socket string) error{
 		"socket":    func(_, socket string) error { return os.Chown(socket, 65534, 65534) },
