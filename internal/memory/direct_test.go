@@ -30,11 +30,13 @@ func TestSuiteFindsDirectMutants(t *testing.T) {
 	} {
 		t.Run(m.rule+" "+m.name, func(t *testing.T) {
 			t.Parallel()
+			over := make(chan struct{})
+			t.Cleanup(func() { close(over) })
 			h := harness(memory.NewDirect())
 			h.Timeout = m.timeout
 			right := h.Open
 			h.Open = func(ctx context.Context, tb drivertest.TB, ns string) driver.Conn {
-				return m.mutate(right(ctx, tb, ns), nil)
+				return m.mutate(right(ctx, tb, ns), over)
 			}
 			wantFailed(t, drivertest.Check(h, m.rule), m.rule)
 		})
@@ -58,21 +60,26 @@ func dropUnheard(ctx context.Context, c driver.Conn, batch []*driver.Message) er
 	return err
 }
 
-// grudge forgets that a message failed, and goes on sending it.
-type grudge struct{ driver.Conn }
+// grudge forgets that a message failed, and goes on sending it until the test is over: the suite
+// may take any time to come back and look.
+type grudge struct {
+	driver.Conn
+	until <-chan struct{}
+}
 
-func newGrudge(c driver.Conn, _ <-chan struct{}) driver.Conn { return &grudge{c} }
+func newGrudge(c driver.Conn, until <-chan struct{}) driver.Conn { return &grudge{c, until} }
 
 func (c *grudge) Send(ctx context.Context, batch []*driver.Message) error {
 	err := c.Conn.Send(ctx, batch)
 	if driver.ReasonOf(err) == driver.ReasonNoRoute {
 		again := *batch[0]
 		again.TimeLeft = 0
-		kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		go func() { // ends with its ctx, or when somebody listens
-			defer cancel()
-			_ = c.Conn.Send(kept, []*driver.Message{&again})
+		kept, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		go func() { // ends with the test
+			<-c.until
+			cancel()
 		}()
+		go func() { _ = c.Conn.Send(kept, []*driver.Message{&again}) }() // ends with kept, or when somebody listens
 	}
 	return err
 }
