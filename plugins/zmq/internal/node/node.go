@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -271,13 +272,25 @@ func (n *Node) Close(ctx context.Context) error {
 
 // leave withdraws the record, before the links are closed: who loses one would look for us.
 func (n *Node) leave(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	limit := maxLeaveTime
+	if end, ok := ctx.Deadline(); ok { // of which the links need a part
+		limit = min(max(time.Until(end)/2, minLeaveTime), maxLeaveTime)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return n.o.Registry.Close(ctx)
+	err := n.o.Registry.Close(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return driver.Errorf(driver.ReasonNotConnected, "withdraw the record of this node: the registry did not answer within %v", limit.Round(time.Millisecond)).
+			WithHint("the other nodes find out by themselves that this one is gone")
+	}
+	return err
 }
 
-// leaveTime bounds telling a registry that may be away.
-const leaveTime = time.Second
+// minLeaveTime and maxLeaveTime bound telling a registry that may be away, or a disk that is busy.
+const (
+	minLeaveTime = time.Second
+	maxLeaveTime = 3 * time.Second
+)
 
 // hangUp closes the links when what is in their buffers is written. A peer that does not read
 // learns it from the connection.
