@@ -43,7 +43,7 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Transport, error)
 func OpenDriver(ctx context.Context, d driver.Driver, cfg driver.Config, opts *Options) (*Transport, error) {
 	o := opts.withDefaults()
 	states := newStates(o.OnState)
-	cfg.AppName, cfg.Logger, cfg.Report = o.AppName, o.Logger, states.report
+	cfg.AppName, cfg.DefaultExchange, cfg.Logger, cfg.Report = o.AppName, o.DefaultExchange, o.Logger, states.report
 	if cfg.Instance == "" {
 		cfg.Instance = newID()
 	}
@@ -87,7 +87,7 @@ func (u *URL) config(o Options, states *states) driver.Config {
 	return driver.Config{
 		Driver: u.Driver, Variant: u.Variant, Hosts: u.Hosts,
 		VirtualHost: u.VirtualHost, HasVirtualHost: u.HasVirtualHost,
-		Options: u.Query, AppName: o.AppName, Logger: o.Logger, Report: states.report,
+		Options: u.Query, AppName: o.AppName, DefaultExchange: o.DefaultExchange, Logger: o.Logger, Report: states.report,
 	}
 }
 

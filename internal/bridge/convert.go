@@ -152,7 +152,7 @@ func infoFromProto(p *pb.DriverInfo) driver.Info {
 func openToProto(conn, epoch uint64, cfg driver.Config) *pb.OpenRequest {
 	p := &pb.OpenRequest{
 		Conn: conn, Epoch: epoch, Driver: cfg.Driver, Variant: cfg.Variant,
-		Options: cfg.Options, AppName: cfg.AppName, Instance: cfg.Instance,
+		Options: cfg.Options, AppName: cfg.AppName, Instance: cfg.Instance, DefaultExchange: cfg.DefaultExchange,
 	}
 	if cfg.HasVirtualHost {
 		p.VirtualHost = &cfg.VirtualHost
@@ -175,7 +175,7 @@ func openFromProto(p *pb.OpenRequest) driver.Config {
 	cfg := driver.Config{
 		Driver: p.GetDriver(), Variant: p.GetVariant(),
 		VirtualHost: p.GetVirtualHost(), HasVirtualHost: p.VirtualHost != nil,
-		Options: p.GetOptions(), AppName: p.GetAppName(), Instance: p.GetInstance(),
+		Options: p.GetOptions(), AppName: p.GetAppName(), Instance: p.GetInstance(), DefaultExchange: p.GetDefaultExchange(),
 	}
 	for _, b := range p.GetHosts() {
 		cfg.Hosts = append(cfg.Hosts, driver.Host{

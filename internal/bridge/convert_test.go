@@ -14,7 +14,7 @@ import (
 
 func TestOpenAndSourceCross(t *testing.T) {
 	cfg := driver.Config{
-		Driver: "zmq", Variant: "tls", VirtualHost: "v", HasVirtualHost: true, AppName: "app", Instance: "00ff",
+		Driver: "zmq", Variant: "tls", VirtualHost: "v", HasVirtualHost: true, AppName: "app", Instance: "00ff", DefaultExchange: "nova",
 		Options: driver.Options{"a": "b"},
 		Hosts:   []driver.Host{{Name: "h", Port: 1, User: "u", HasUser: true, Password: "p", HasPassword: true}},
 	}
@@ -22,8 +22,8 @@ func TestOpenAndSourceCross(t *testing.T) {
 		t.Errorf("sent %+v, received %+v", cfg, got)
 	}
 	// An older host sends no instance.
-	if got := openFromProto(new(pb.OpenRequest)); got.Instance != "" {
-		t.Errorf("an instance of nobody: %q", got.Instance)
+	if got := openFromProto(new(pb.OpenRequest)); got.Instance != "" || got.DefaultExchange != "" {
+		t.Errorf("of nobody: the instance %q, the exchange %q", got.Instance, got.DefaultExchange)
 	}
 	for _, once := range []bool{false, true} {
 		src := driver.Source{

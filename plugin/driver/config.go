@@ -35,6 +35,10 @@ type Config struct {
 	// instances.
 	Instance string
 
+	// DefaultExchange is the exchange of targets that named none: a driver whose addresses treat
+	// those in a way of their own can tell them. Empty from a host that does not tell it.
+	DefaultExchange string
+
 	// Logger is never nil when the core calls Open.
 	Logger *slog.Logger
 

@@ -599,9 +599,11 @@ type OpenRequest struct {
 	AppName     string            `protobuf:"bytes,8,opt,name=app_name,json=appName,proto3" json:"app_name,omitempty"`
 	// Names the application's transport: the same for every process that it is opened in. Empty from
 	// a host that knows no instances.
-	Instance      string `protobuf:"bytes,9,opt,name=instance,proto3" json:"instance,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Instance string `protobuf:"bytes,9,opt,name=instance,proto3" json:"instance,omitempty"`
+	// What the host puts where a target names no exchange. Empty from a host that does not tell.
+	DefaultExchange string `protobuf:"bytes,10,opt,name=default_exchange,json=defaultExchange,proto3" json:"default_exchange,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *OpenRequest) Reset() {
@@ -693,6 +695,13 @@ func (x *OpenRequest) GetAppName() string {
 func (x *OpenRequest) GetInstance() string {
 	if x != nil {
 		return x.Instance
+	}
+	return ""
+}
+
+func (x *OpenRequest) GetDefaultExchange() string {
+	if x != nil {
+		return x.DefaultExchange
 	}
 	return ""
 }
@@ -2651,7 +2660,7 @@ const file_driver_proto_rawDesc = "" +
 	"\x04user\x18\x03 \x01(\tH\x00R\x04user\x88\x01\x01\x12\x1f\n" +
 	"\bpassword\x18\x04 \x01(\tH\x01R\bpassword\x88\x01\x01B\a\n" +
 	"\x05_userB\v\n" +
-	"\t_password\"\x8f\x03\n" +
+	"\t_password\"\xba\x03\n" +
 	"\vOpenRequest\x12\x12\n" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -2661,7 +2670,9 @@ const file_driver_proto_rawDesc = "" +
 	"\fvirtual_host\x18\x06 \x01(\tH\x00R\vvirtualHost\x88\x01\x01\x12D\n" +
 	"\aoptions\x18\a \x03(\v2*.parley.driver.v1.OpenRequest.OptionsEntryR\aoptions\x12\x19\n" +
 	"\bapp_name\x18\b \x01(\tR\aappName\x12\x1a\n" +
-	"\binstance\x18\t \x01(\tR\binstance\x1a:\n" +
+	"\binstance\x18\t \x01(\tR\binstance\x12)\n" +
+	"\x10default_exchange\x18\n" +
+	" \x01(\tR\x0fdefaultExchange\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0f\n" +
