@@ -113,20 +113,23 @@ func Rules() []Rule {
 			},
 			Never: []string{"messaging/...", "plugins/..."},
 		},
+		// For tests only: what imports it outside of them links the package testing.
+		{Package: "plugins/internal/testkit", May: []string{"plugin/driver", "github.com/google/uuid"}, Never: []string{"messaging/...", "sdk/..."}},
+		{Package: "plugins/internal/...", May: []string{"plugin/driver"}, Never: []string{"plugins/internal/testkit", "messaging/...", "sdk/...", "plugins/fake", "plugins/rabbit", "plugins/qpid/...", "plugins/zmq/..."}},
 		{
 			Package: "plugins/rabbit",
-			May:     []string{"sdk/...", "plugin/driver", "internal/tlspeer", "internal/version", "github.com/rabbitmq/amqp091-go", "github.com/google/uuid"},
-			Never:   []string{"messaging/...", "plugins/fake"},
+			May:     []string{"plugins/internal/...", "sdk/...", "plugin/driver", "internal/tlspeer", "internal/version", "github.com/rabbitmq/amqp091-go", "github.com/google/uuid"},
+			Never:   []string{"plugins/internal/testkit", "messaging/...", "plugins/fake"},
 		},
 		{Package: "plugins/qpid/internal/amqpopen", Never: []string{"*"}},
 		{Package: "plugins/qpid/internal/address", May: []string{"plugin/driver"}, Never: []string{"messaging/...", "sdk/...", "github.com/Azure/go-amqp"}},
 		{
 			Package: "plugins/qpid/...",
 			May: []string{
-				"plugins/qpid/...", "sdk/...", "plugin/driver", "internal/pyjson", "internal/tlspeer", "internal/version",
+				"plugins/qpid/...", "plugins/internal/...", "sdk/...", "plugin/driver", "internal/pyjson", "internal/tlspeer", "internal/version",
 				"github.com/Azure/go-amqp", "github.com/google/uuid",
 			},
-			Never: []string{"messaging/...", "plugins/fake", "plugins/rabbit", "plugins/zmq/...", "github.com/rabbitmq/amqp091-go"},
+			Never: []string{"plugins/internal/testkit", "messaging/...", "plugins/fake", "plugins/rabbit", "plugins/zmq/...", "github.com/rabbitmq/amqp091-go"},
 		},
 		{
 			Package: "plugins/zmq/...",

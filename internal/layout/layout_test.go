@@ -97,6 +97,8 @@ func TestOneWrongImportIsFound(t *testing.T) {
 		{name: "part of a driver imports the core", pkg: "plugins/zmq/internal/node", imp: mod("messaging")},
 		{name: "driver links another", pkg: "plugins/zmq", dep: mod("plugins/rabbit")},
 		{name: "driver imports another", pkg: "plugins/fake", imp: mod("plugins/rabbit")},
+		{name: "driver links what is for tests", pkg: "plugins/rabbit", dep: mod("plugins/internal/testkit")},
+		{name: "driver imports what is for tests", pkg: "plugins/qpid", imp: mod("internal/ledger")},
 		{name: "command imports a driver", pkg: "cmd/parley", imp: mod("plugins/fake")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -47,13 +47,6 @@ func startGreeter(t *testing.T, end string) *App {
 	return StartApp(t, AppOptions{Name: "greeter", Settings: greeting{Word: "hello", End: end}, Drivers: t.TempDir()})
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func mustSay(t *testing.T, err error, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
@@ -65,16 +58,16 @@ func mustSay(t *testing.T, err error, texts ...string) {
 
 func TestApp(t *testing.T) {
 	a := startGreeter(t, "")
-	must(t, a.Await(answerTimeout))
+	Must(t, a.Await(answerTimeout))
 	var said string
-	must(t, a.Do("greet", "you", &said))
+	Must(t, a.Do("greet", "you", &said))
 	if said != "hello you" {
 		t.Errorf("it said %q", said)
 	}
 	mustSay(t, a.Do("greet", "", &said), "greeter", "greet\nwhom?")
 	mustSay(t, a.Do("greet", 5, &said), "cannot unmarshal number")
 	mustSay(t, a.Do("dance", nil, nil), "dance")
-	must(t, a.Stop(answerTimeout, &said))
+	Must(t, a.Stop(answerTimeout, &said))
 	if said != "bye" || !a.HasExited() || a.Killed() {
 		t.Errorf("it said %q, exited %t, killed %t", said, a.HasExited(), a.Killed())
 	}
@@ -83,10 +76,10 @@ func TestApp(t *testing.T) {
 // TestAppLate: an answer that comes when nobody waits any more is not that to the next order.
 func TestAppLate(t *testing.T) {
 	a := startGreeter(t, "")
-	must(t, a.Await(answerTimeout))
+	Must(t, a.Await(answerTimeout))
 	mustSay(t, a.DoWithin(time.Millisecond, "wait", 200*time.Millisecond, nil), "does not answer")
 	var said string
-	must(t, a.Do("greet", "you", &said))
+	Must(t, a.Do("greet", "you", &said))
 	if said != "hello you" {
 		t.Errorf("it said %q", said)
 	}
@@ -96,17 +89,17 @@ func TestAppEndsBadly(t *testing.T) {
 	mustSay(t, startGreeter(t, "at once").Await(answerTimeout), "has ended", "exit status 1", "does not like hello")
 
 	a := startGreeter(t, "badly")
-	must(t, a.Await(answerTimeout))
+	Must(t, a.Await(answerTimeout))
 	mustSay(t, a.Stop(answerTimeout, nil), "it cannot stop", "exit status 1")
 
 	a = startGreeter(t, "")
-	must(t, a.Await(answerTimeout))
+	Must(t, a.Await(answerTimeout))
 	mustSay(t, a.CloseInput(answerTimeout), "nobody is left")
 }
 
 func TestAppKilled(t *testing.T) {
 	a := startGreeter(t, "")
-	must(t, a.Await(answerTimeout))
+	Must(t, a.Await(answerTimeout))
 	mustSay(t, a.DoWithin(time.Millisecond, "hang", nil, nil), "does not answer")
 	a.Kill()
 	if !a.HasExited() || !a.Killed() {
@@ -124,7 +117,7 @@ func TestAppLines(t *testing.T) {
 	a := StartApp(t, AppOptions{Name: "cat", Program: "/bin/cat", Settings: greeting{Word: "meow"}, OnLine: func(line []byte) {
 		lines = append(lines, bytes.Clone(line))
 	}})
-	must(t, a.CloseInput(answerTimeout))
+	Must(t, a.CloseInput(answerTimeout))
 	if want := `{"Word":"meow","End":""}`; len(lines) != 1 || string(lines[0]) != want {
 		t.Errorf("got %q, want %s", lines, want)
 	}

@@ -18,6 +18,8 @@ import (
 type Process struct {
 	PID, Parent      int
 	Cmdline, Environ []byte
+
+	started uint64 // in clock ticks of the machine
 }
 
 // DriverProcesses returns the live processes whose program is in the directory of drivers,
@@ -41,20 +43,25 @@ func (b *Bed) DriverProcesses() []Process {
 	return found
 }
 
-// DriverOf returns the process id of the one driver of an application, 0 when there is none.
+// DriverOf returns the process id of the one driver of an application, 0 when there is none. One that
+// was swapped for another may take its time to end: the last that was started counts.
 func (b *Bed) DriverOf(parent int) int {
+	var last Process
 	for _, p := range b.DriverProcesses() {
-		if p.Parent == parent {
-			return p.PID
+		if p.Parent == parent && (last.PID == 0 || p.started > last.started) {
+			last = p
 		}
 	}
-	return 0
+	return last.PID
 }
 
 // Running reports whether a driver's process lives.
 func (b *Bed) Running(pid int) bool {
 	return slices.ContainsFunc(b.DriverProcesses(), func(p Process) bool { return p.PID == pid })
 }
+
+// startedField is the one of /proc/PID/stat behind the name that says when the process was started.
+const startedField = 19
 
 func readProcess(dir string) (p Process, ok bool) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
@@ -63,13 +70,16 @@ func readProcess(dir string) (p Process, ok bool) {
 	}
 	// The name in parentheses may hold anything; state and parent come after the last one.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 || fields[0][0] == 'Z' {
+	if len(fields) <= startedField || fields[0][0] == 'Z' {
 		return p, false
 	}
 	if p.PID, err = strconv.Atoi(filepath.Base(dir)); err != nil {
 		return p, false
 	}
 	if p.Parent, err = strconv.Atoi(string(fields[1])); err != nil {
+		return p, false
+	}
+	if p.started, err = strconv.ParseUint(string(fields[startedField]), 10, 64); err != nil {
 		return p, false
 	}
 	p.Cmdline, _ = os.ReadFile(filepath.Join(dir, "cmdline"))

@@ -32,7 +32,7 @@ func (l *lane) open(ctx context.Context) bool {
 	l.retire()
 	ctx, done := l.interruptible(ctx, true)
 	defer done()
-	s, cause := l.p.link.await(ctx, false)
+	s, cause := l.p.link.Await(ctx, false)
 	if s == nil {
 		if ctx.Err() == nil {
 			l.failQueue(cause) // permanent (SEND-4)
@@ -184,16 +184,16 @@ func (l *lane) spread(s *session) bool {
 	}
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	l.queue.keep(func(o *outgoing) bool {
+	l.queue.Keep(func(o *outgoing) bool {
 		key := l.p.answerKeyLocked(o.m, s)
 		if key == l.key {
 			return true
 		}
 		other := l.p.laneLocked(key)
-		other.queue.pushBack(o)
+		other.queue.PushBack(o)
 		other.used = time.Now()
 		signal(other.wake)
 		return false
 	})
-	return l.queue.len() > 0
+	return l.queue.Len() > 0
 }

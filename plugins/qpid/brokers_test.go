@@ -18,6 +18,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write testdata/brokers.md anew")
@@ -183,7 +184,7 @@ func (st *scene) close() {
 
 // open opens one more Conn.
 func (st *scene) open(options map[string]string) (*conn, error) {
-	cfg := config(st.t, st.s.addr, st.vhost, &logBuffer{}, options)
+	cfg := testkit.Config(st.t, newDriver(), st.s.addr, st.vhost, &testkit.Logs{}, options)
 	if u := st.s.user; u != "" {
 		h := &cfg.Hosts[0]
 		h.User, h.Password, h.HasUser, h.HasPassword = u, driver.Secret(u), true, true
@@ -229,7 +230,7 @@ func (st *scene) session() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, cause := c.link.await(soon(st.t), false)
+	s, cause := c.link.Await(soon(st.t), false)
 	if s == nil {
 		return nil, cause
 	}
@@ -268,16 +269,16 @@ func (st *scene) relay() (string, error) {
 
 // call calls a server, any of the topic with "".
 func (st *scene) call(to string) (string, error) {
-	srv, requests, err := st.listen(server("a", driver.SettleOnPoll))
+	srv, requests, err := st.listen(testkit.Server("a", driver.SettleOnPoll))
 	if err != nil {
 		return "", err
 	}
 	name := strings.ReplaceAll(uuid.NewString(), "-", "")
-	client, answers, err := st.listen(replies(name))
+	client, answers, err := st.listen(testkit.Replies(name))
 	if err != nil {
 		return "", err
 	}
-	m := call(name)
+	m := testkit.Call(name)
 	m.Target.Server = to
 	if err := client.Send(soon(st.t), []*driver.Message{m}); err != nil {
 		return "", err
@@ -306,7 +307,7 @@ func (st *scene) call(to string) (string, error) {
 func (st *scene) fanout() (string, error) {
 	var all []driver.Listener
 	for _, name := range []string{"a", "b"} {
-		_, l, err := st.listen(server(name, driver.SettleOnPoll))
+		_, l, err := st.listen(testkit.Server(name, driver.SettleOnPoll))
 		if err != nil {
 			return "", err
 		}
@@ -316,7 +317,7 @@ func (st *scene) fanout() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := cast(1)
+	m := testkit.Cast(1)
 	m.Target.Fanout = true
 	if err := client.Send(soon(st.t), []*driver.Message{m}); err != nil {
 		return "", err
@@ -350,7 +351,7 @@ func (st *scene) pass(src driver.Source, m *driver.Message, options map[string]s
 }
 
 func (st *scene) cast(options map[string]string) (string, error) {
-	_, err := st.pass(server("a", driver.SettleOnPoll), cast(1), options)
+	_, err := st.pass(testkit.Server("a", driver.SettleOnPoll), testkit.Cast(1), options)
 	return "yes", err
 }
 
@@ -414,7 +415,7 @@ func (st *scene) expiry() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	maker, short, long := call("nobody"), call("nobody"), call("nobody")
+	maker, short, long := testkit.Call("nobody"), testkit.Call("nobody"), testkit.Call("nobody")
 	short.TimeLeft = life
 	// It makes the node and the link, which may take longer than a second.
 	if err := client.Send(soon(st.t), []*driver.Message{maker}); err != nil {
@@ -437,7 +438,7 @@ func (st *scene) expiry() (string, error) {
 	case <-time.After(time.Until(sent.Add(2 * life))):
 	case <-st.t.Context().Done():
 	}
-	_, l, err := st.listen(server("a", driver.SettleOnPoll))
+	_, l, err := st.listen(testkit.Server("a", driver.SettleOnPoll))
 	if err != nil {
 		return "", err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/sdk/drivertest"
 )
 
@@ -33,17 +34,18 @@ func TestConformance(t *testing.T) {
 		})
 		t.Run("reliable casts", func(t *testing.T) {
 			t.Parallel()
-			between := newOutage(t, broker.Addr())
-			h := conformance(between.addr(), map[string]string{optReliableCasts: "true"})
+			between := peertest.RunTCPProxy(t, broker.Addr())
+			h := conformance(between.Addr(), map[string]string{optReliableCasts: "true"})
 			h.MessageLimit = messageLimit
 			users := &connsOf{open: h.Open}
 			h.Open = users.Open
 			h.StopBroker = func(_ context.Context, t drivertest.TB, namespace string) {
-				t.Cleanup(between.end)
-				between.begin()
+				t.Cleanup(func() { between.Refuse(false) })
+				between.Refuse(true)
+				between.Cut()
 				users.awaitLoss(t, namespace)
 			}
-			h.StartBroker = func(context.Context, drivertest.TB, string) { between.end() }
+			h.StartBroker = func(context.Context, drivertest.TB, string) { between.Refuse(false) }
 			drivertest.Run(t, h)
 		})
 	})
@@ -80,7 +82,7 @@ func (o *connsOf) awaitLoss(t drivertest.TB, namespace string) {
 	}
 	for _, c := range o.conns {
 		eventually(t.(testing.TB), "the connection is lost", func() bool {
-			s, trouble, _ := c.link.trouble()
+			s, trouble, _ := c.link.Trouble()
 			return s == nil || trouble != nil
 		})
 	}
@@ -94,7 +96,7 @@ func conformance(broker string, options map[string]string) drivertest.Harness {
 		Info:    newDriver().Describe,
 		Timeout: 2 * patience,
 		Open: func(ctx context.Context, t drivertest.TB, namespace string) driver.Conn {
-			c, err := newDriver().Open(ctx, config(t.(testing.TB), broker, namespace, &logBuffer{}, all))
+			c, err := newDriver().Open(ctx, testkit.Config(t.(testing.TB), newDriver(), broker, namespace, &testkit.Logs{}, all))
 			if err != nil {
 				t.Fatalf("open: %v", err)
 			}

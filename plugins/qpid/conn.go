@@ -6,16 +6,19 @@ import (
 	"context"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 // conn is one logical connection to a broker: one AMQP connection, which the link keeps, with the
 // outbox's sender links and the listeners' receiver links on it.
 type conn struct {
-	set  *settings
-	link *link
-	book *replyBook
-	out  *outbox
-	in   *listeners
+	set    *settings
+	states *uplink.States
+	link   *link
+	book   *replyBook
+	out    *outbox
+	in     *listeners
 }
 
 var (
@@ -25,10 +28,11 @@ var (
 )
 
 func openConn(s *settings) *conn {
-	c := &conn{set: s, link: newLink(s), book: newReplyBook()}
+	states := uplink.NewStates(s.report)
+	c := &conn{set: s, states: states, link: newLink(s, states), book: newReplyBook()}
 	c.out = newOutbox(s, c.link, c.book)
 	c.in = newListeners(s, c.link, c.book)
-	c.link.start()
+	c.link.Start()
 	return c
 }
 
@@ -42,15 +46,15 @@ func (c *conn) Send(ctx context.Context, batch []*driver.Message) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	w := newWaiter(len(batch))
-	c.out.sendAsync(ctx, batch, true, w.done)
+	w := outbound.NewResults(len(batch))
+	c.out.sendAsync(ctx, batch, true, w.Done)
 	select {
-	case <-w.all:
+	case <-w.All():
 	case <-ctx.Done():
 		c.out.sweep() // settles what of this ctx is not being written, now
-		<-w.all
+		<-w.All()
 	}
-	return w.result()
+	return w.Err()
 }
 
 // Listen implements driver.Conn.
@@ -60,7 +64,7 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 
 // Ping implements driver.Pinger: beginning and ending a session asks the peer and changes nothing.
 func (c *conn) Ping(ctx context.Context) error {
-	s, cause := c.link.await(ctx, false)
+	s, cause := c.link.Await(ctx, false)
 	if s == nil {
 		return cause
 	}
@@ -78,13 +82,14 @@ func (c *conn) Ping(ctx context.Context) error {
 func (c *conn) Close(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, closeTimeout)
+		ctx, cancel = context.WithTimeout(ctx, uplink.CloseTimeout)
 		defer cancel()
 	}
 	c.out.close(ctx)
 	c.in.close(ctx)
-	c.link.stop(ctx)
+	c.link.Stop(ctx)
 	c.out.finish()
 	c.in.wait()
+	c.states.End()
 	return nil
 }

@@ -20,7 +20,7 @@ var _ driver.Diagnoser = (*conn)(nil)
 // Diagnose implements driver.Diagnoser. Nodes that a broker makes for what is tried here have random
 // names that start with parley-doctor-; few brokers remove them by themselves.
 func (c *conn) Diagnose(ctx context.Context) ([]driver.Finding, error) {
-	s, cause := c.link.await(ctx, false)
+	s, cause := c.link.Await(ctx, false)
 	if s == nil {
 		return nil, cause
 	}
@@ -122,7 +122,7 @@ const trialTimeout = 5 * time.Second
 
 // nodes tries what messages go to.
 func (d *diagnosis) nodes(ctx context.Context) {
-	target := driver.Target{Exchange: address.DefaultExchange, Topic: d.topic}
+	target := driver.Target{Exchange: d.c.set.addresses.DefaultExchange, Topic: d.topic}
 	server, all := target, target
 	server.Server, all.Fanout = "doctor", true
 	for _, t := range []struct {

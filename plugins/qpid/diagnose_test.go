@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/plugins/qpid/internal/address"
 )
 
 func findings(t *testing.T, c *conn) map[string]driver.Finding {
 	t.Helper()
-	all, err := c.Diagnose(within(t, longEnough))
+	all, err := c.Diagnose(testkit.Within(t, longEnough))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,13 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 // The frames that the tests' own peers send.
@@ -122,17 +123,9 @@ func ends(texts ...string) func(net.Conn) {
 // hostAt is the host of a URL for addr.
 func hostAt(t testing.TB, addr, user, password string) driver.Host {
 	t.Helper()
-	name, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return driver.Host{
-		Name: name, Port: n, User: user, Password: driver.Secret(password), HasUser: user != "", HasPassword: password != "",
-	}
+	h := testkit.Host(t, addr)
+	h.User, h.Password, h.HasUser, h.HasPassword = user, driver.Secret(password), user != "", password != ""
+	return h
 }
 
 // settingsFor are those of options for one host.
@@ -363,7 +356,7 @@ func TestClearText(t *testing.T) {
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if err != nil && (err.Reason != driver.ReasonConfig || !isPermanent(err) || !strings.Contains(err.Error(), "ssl=true") || strings.Contains(err.Error(), dialPassword)) {
+		if err != nil && (err.Reason != driver.ReasonConfig || !uplink.Permanent(err) || !strings.Contains(err.Error(), "ssl=true") || strings.Contains(err.Error(), dialPassword)) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
@@ -380,7 +373,7 @@ func (c *remoteConn) RemoteAddr() net.Addr { return c.addr }
 // TestTraceOption: frames are in the log, and passwords are not.
 func TestTraceOption(t *testing.T) {
 	for _, value := range []string{"true", "false"} {
-		logs := &logBuffer{}
+		logs := &testkit.Logs{}
 		h := hostAt(t, peerThat(t, says(mechanismsOf("PLAIN"), outcomeOf(1))), "u", dialPassword)
 		values, err := driver.ValidateOptions(optionSpecs(), map[string]string{optTrace: value})
 		if err != nil {
@@ -433,21 +426,21 @@ func TestLinkTries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLink(set)
-	l.start()
-	_, cause := l.await(soon(t), false)
+	l := newLink(set, uplink.NewStates(set.report))
+	l.Start()
+	_, cause := l.Await(soon(t), false)
 	if cause == nil || cause.Reason != driver.ReasonAuthRefused {
 		t.Errorf("got %v", cause)
 	}
-	if _, trouble, _ := l.trouble(); trouble == nil {
+	if _, trouble, _ := l.Trouble(); trouble == nil {
 		t.Error("there is no trouble")
 	}
-	if failing, _ := l.failing(); failing == nil {
+	if failing, _ := l.Failing(); failing == nil {
 		t.Error("it is not failing")
 	}
 	patient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, cause := l.await(patient, true); cause == nil || patient.Err() == nil {
+	if _, cause := l.Await(patient, true); cause == nil || patient.Err() == nil {
 		t.Errorf("the patient one got %v", cause)
 	}
 	eventually(t, "both are tried three times", func() bool {
@@ -455,8 +448,8 @@ func TestLinkTries(t *testing.T) {
 		defer mu.Unlock()
 		return len(tries["a"]) >= 3 && len(tries["b"]) >= 3
 	})
-	l.stop(soon(t))
-	if _, cause := l.await(soon(t), true); cause == nil || cause.Reason != driver.ReasonClosed {
+	l.Stop(soon(t))
+	if _, cause := l.Await(soon(t), true); cause == nil || cause.Reason != driver.ReasonClosed {
 		t.Errorf("after the end: %v", cause)
 	}
 	mu.Lock()

@@ -135,43 +135,6 @@ func lostError(host string, err error) *driver.Error {
 	return driver.Errorf(driver.ReasonNotConnected, "the connection to %s was lost: %s", host, foreign(err.Error()))
 }
 
-// isPermanent reports whether waiting does not heal the cause (SEND-4).
-func isPermanent(err *driver.Error) bool {
-	if err == nil {
-		return false
-	}
-	switch err.Reason {
-	case driver.ReasonAuthRefused, driver.ReasonVirtualHostMissing, driver.ReasonTLSFailed, driver.ReasonConfig:
-		return true
-	default:
-		return false
-	}
-}
-
-// inDoubt marks a copy of err as that of a message that may have arrived.
-func inDoubt(err *driver.Error) *driver.Error {
-	e := *err
-	e.InDoubt = true
-	return &e
-}
-
-func closedError(what string) *driver.Error {
-	return driver.Errorf(driver.ReasonClosed, "the %s is closed", what)
-}
-
-// endedError says that a message's ctx ended while it was in the state that cause describes;
-// cause is nil when nothing was wrong.
-func endedError(ended error, cause *driver.Error) *driver.Error {
-	reason := driver.ReasonCancelled
-	if errors.Is(ended, context.DeadlineExceeded) {
-		reason = driver.ReasonExpired
-	}
-	if cause == nil {
-		return driver.Errorf(reason, "the message was given up before it was sent")
-	}
-	return driver.Errorf(reason, "the message was given up before it was sent: %w", cause)
-}
-
 // answerText is the peer's error for people.
 func answerText(e *amqp.Error) string {
 	if e.Description == "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
 )
 
@@ -82,20 +83,18 @@ func TestFaultNotOpened(t *testing.T) {
 				wait = time.Second
 			}
 			started := time.Now()
-			e := f.fails(within(t, wait), cast(1), tt.reason, tt.texts...)
+			e := f.fails(testkit.Within(t, wait), testkit.Cast(1), tt.reason, tt.texts...)
 			if took := time.Since(started); tt.atOnce && took > patience/2 || !tt.atOnce && took < wait-100*time.Millisecond {
 				t.Errorf("it took %v", took)
 			}
 			wantDoubt(t, e, false)
-			quick := cast(2)
+			quick := testkit.Cast(2)
 			quick.FailFast = true
 			wantDoubt(t, f.fails(soon(t), quick, tt.reason), false) // SEND-10
-			_, err := f.conn.Listen(within(t, wait), server("s1", driver.SettleOnPoll))
+			_, err := f.conn.Listen(testkit.Within(t, wait), testkit.Server("s1", driver.SettleOnPoll))
 			checkError(t, err, tt.reason, tt.texts...)
-			f.st.mu.Lock()
-			last := f.st.all[len(f.st.all)-1]
-			said := fmt.Sprint(f.st.all, e, f.logs)
-			f.st.mu.Unlock()
+			last := f.st.Last()
+			said := fmt.Sprint(f.st, e, f.logs)
 			if last.Phase != driver.Connecting || driver.ReasonOf(last.Err) != tt.reason {
 				t.Errorf("the state is %v (STATE-1)", last)
 			}
@@ -118,7 +117,7 @@ func TestFaultLoggedIn(t *testing.T) {
 		return 0
 	}})
 	f := atPeer(t, p, nil, withUser)
-	f.sends(cast(1))
+	f.sends(testkit.Cast(1))
 	mu.Lock()
 	defer mu.Unlock()
 	if want := []string{"PLAIN \x00guest\x00" + secret}; !slices.Equal(seen, want) {
@@ -136,7 +135,7 @@ func TestFaultSlowOpen(t *testing.T) {
 		t.Parallel()
 		f := newFaults(t, scripted.Options{OpenDelay: time.Second}, nil)
 		started := time.Now()
-		f.sends(cast(1))
+		f.sends(testkit.Cast(1))
 		if took := time.Since(started); took < 900*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
@@ -144,8 +143,8 @@ func TestFaultSlowOpen(t *testing.T) {
 	t.Run("too slow for the message", func(t *testing.T) {
 		t.Parallel()
 		f := newFaults(t, scripted.Options{OpenDelay: 3 * time.Second}, nil)
-		wantDoubt(t, f.fails(within(t, 500*time.Millisecond), cast(1), driver.ReasonNotConnected, "not connected yet"), false)
-		f.sends(cast(2))
+		wantDoubt(t, f.fails(testkit.Within(t, 500*time.Millisecond), testkit.Cast(1), driver.ReasonNotConnected, "not connected yet"), false)
+		f.sends(testkit.Cast(2))
 		if n := len(f.peer.Messages(toAny)); n != 1 {
 			t.Errorf("%d messages were sent, want the second", n)
 		}
@@ -153,7 +152,7 @@ func TestFaultSlowOpen(t *testing.T) {
 	t.Run("for ever", func(t *testing.T) {
 		t.Parallel()
 		f := newFaults(t, scripted.Options{OpenDelay: time.Hour}, nil)
-		e := f.fails(within(t, dialTimeout+3*time.Second), cast(1), driver.ReasonNotConnected, "did not answer the opening", f.peer.Addr())
+		e := f.fails(testkit.Within(t, dialTimeout+3*time.Second), testkit.Cast(1), driver.ReasonNotConnected, "did not answer the opening", f.peer.Addr())
 		wantDoubt(t, e, false)
 	})
 }
@@ -164,22 +163,22 @@ func TestFaultSilentPeer(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{}, map[string]string{optIdleTimeout: "1"})
 	l := f.server(driver.SettleOnPoll)
-	f.sends(cast(1))
-	poll(t, l, 1, 1)
-	n := f.st.len()
+	f.sends(testkit.Cast(1))
+	testkit.Poll(soon(t), t, l, 1, 1)
+	n := f.st.Len()
 	f.peer.Mute(true)
-	m := cast(2)
+	m := testkit.Cast(2)
 	started := time.Now()
 	e := f.fails(soon(t), m, driver.ReasonNotConnected)
 	wantDoubt(t, e, true)
 	if took := time.Since(started); took < 300*time.Millisecond || took > patience/2 {
 		t.Errorf("it took %v", took)
 	}
-	lost := f.st.await(t, n, driver.Connecting)
+	lost := f.st.Await(t, n, driver.Connecting)
 	t.Logf("state: %v", lost)
 	f.peer.Mute(false)
-	f.st.await(t, n, driver.Ready)
-	f.sends(cast(3))
+	f.st.Await(t, n, driver.Ready)
+	f.sends(testkit.Cast(3))
 	if n := f.transfers(toAny, m.UniqueID); n != 1 {
 		t.Errorf("%d transfers, want 1", n)
 	}
@@ -189,12 +188,12 @@ func TestFaultSilentPeer(t *testing.T) {
 func TestFaultIdleTimeoutOfThePeer(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{IdleTimeout: 2 * time.Second}, nil)
-	f.sends(cast(1))
+	f.sends(testkit.Cast(1))
 	for range 3 {
 		n := len(f.peer.Events())
 		f.happens(n, "an empty frame", func(e scripted.Event) bool { return e.Name == "empty" })
 	}
-	f.sends(cast(2))
+	f.sends(testkit.Cast(2))
 	if n := len(f.peer.Named("connect")); n != 1 {
 		t.Errorf("there were %d connections", n)
 	}
@@ -205,7 +204,7 @@ func TestFaultIdleTimeoutOfThePeer(t *testing.T) {
 func TestFaultCutBeforeTheOutcome(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{}, nil)
-	f.sends(cast(0))
+	f.sends(testkit.Cast(0))
 	f.peer.OnMessage(toAny, append(scripted.Times(4, scripted.Action{Do: scripted.Ignore}), scripted.Action{Do: scripted.Cut})...)
 	batch, results := f.queued(5)
 	started := time.Now()
@@ -214,7 +213,7 @@ func TestFaultCutBeforeTheOutcome(t *testing.T) {
 		wantDoubt(t, wantError(t, err, driver.ReasonNotConnected, "connection was lost", toAny), true)
 	}
 	t.Logf("in doubt after %v", time.Since(started).Round(time.Millisecond))
-	f.sends(cast(6))
+	f.sends(testkit.Cast(6))
 	for _, m := range batch {
 		if n := f.transfers(toAny, m.UniqueID); n != 1 {
 			t.Errorf("%d transfers of a message in doubt, want 1", n)
@@ -240,9 +239,9 @@ func TestFaultPendingOverTheNextConnection(t *testing.T) {
 			f.peer.HoldCredit(toAny, true)
 			batch, results := f.queued(5)
 			f.link(0, toAny)
-			n := f.st.len()
+			n := f.st.Len()
 			fault(f.peer)
-			f.st.await(t, n, driver.Ready)
+			f.st.Await(t, n, driver.Ready)
 			f.peer.HoldCredit(toAny, false)
 			for range batch {
 				if err := <-results; err != nil {
@@ -264,29 +263,29 @@ func TestFaultFailOver(t *testing.T) {
 	peers := []*scripted.Peer{scripted.Run(t, scripted.Options{}), scripted.Run(t, scripted.Options{Product: "apache-activemq-artemis"})}
 	f := atPeer(t, peers[0], nil, toHosts(t, peers...))
 	l := f.server(driver.SettleOnPoll)
-	back := listen(t, f.conn, replies("r"))
-	first := f.st.await(t, 0, driver.Ready)
+	back := listen(t, f.conn, testkit.Replies("r"))
+	first := f.st.Await(t, 0, driver.Ready)
 	at := slices.IndexFunc(peers, func(p *scripted.Peer) bool { return p.Addr() == first.Host })
 	if at < 0 {
 		t.Fatalf("connected to %q", first.Host)
 	}
-	f.sends(cast(1))
-	poll(t, l, 1, 1)
+	f.sends(testkit.Cast(1))
+	testkit.Poll(soon(t), t, l, 1, 1)
 
-	n, started := f.st.len(), time.Now()
+	n, started := f.st.Len(), time.Now()
 	peers[at].Close()
-	second := f.st.await(t, n, driver.Ready)
+	second := f.st.Await(t, n, driver.Ready)
 	t.Logf("over at %s after %v", second.Host, time.Since(started).Round(time.Millisecond))
 	f.peer = peers[1-at]
 	if second.Host != f.peer.Addr() {
 		t.Fatalf("connected to %q", second.Host)
 	}
 	f.happens(0, "the reply link comes first", func(e scripted.Event) bool { return e.Name == "attach" && e.Attach.Dynamic })
-	f.sends(cast(2))
-	poll(t, l, 1, 1)
-	m := call("r")
+	f.sends(testkit.Cast(2))
+	testkit.Poll(soon(t), t, l, 1, 1)
+	m := testkit.Call("r")
 	f.sends(m)
-	if ds := poll(t, l, 1, 1); ds[0].CallID != m.CallID {
+	if ds := testkit.Poll(soon(t), t, l, 1, 1); ds[0].CallID != m.CallID {
 		t.Errorf("delivered %+v", ds[0])
 	}
 	_ = back
@@ -308,6 +307,6 @@ func TestFaultFirstHostAway(t *testing.T) {
 	} {
 		p := scripted.Run(t, scripted.Options{})
 		f := atPeer(t, p, nil, toHosts(t, scripted.Run(t, bad), p))
-		f.sends(cast(1))
+		f.sends(testkit.Cast(1))
 	}
 }

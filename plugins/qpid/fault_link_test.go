@@ -11,6 +11,7 @@ import (
 	amqp "github.com/Azure/go-amqp"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
 )
 
@@ -24,7 +25,7 @@ func (f *faults) queued(n int) ([]*driver.Message, <-chan error) {
 	results := make(chan error, n)
 	batch := make([]*driver.Message, n)
 	for i := range batch {
-		batch[i] = cast(i)
+		batch[i] = testkit.Cast(i)
 	}
 	f.conn.SendAsync(soon(f.t), batch, func(_ int, err error) { results <- err })
 	return batch, results
@@ -99,9 +100,9 @@ func TestFaultSenderDetachedWhileSent(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFaults(t, scripted.Options{}, nil)
 			f.peer.OnMessage(toAny, tt.action)
-			m := cast(1)
+			m := testkit.Cast(1)
 			started := time.Now()
-			e := driver.AsError(f.send(within(t, tt.wait), m))
+			e := driver.AsError(f.send(testkit.Within(t, tt.wait), m))
 			if e == nil {
 				t.Fatal("no error")
 			}
@@ -110,7 +111,7 @@ func TestFaultSenderDetachedWhileSent(t *testing.T) {
 			if took := time.Since(started); tt.wait == patience && took > patience/2 {
 				t.Errorf("it took %v", took)
 			}
-			f.sends(cast(2)) // by a new link, session or connection
+			f.sends(testkit.Cast(2)) // by a new link, session or connection
 			if n := f.transfers(toAny, m.UniqueID); n != 1 || len(f.peer.Messages(toAny)) != 2 {
 				t.Errorf("it was sent %d times, of %d transfers", n, len(f.peer.Messages(toAny)))
 			}
@@ -141,7 +142,7 @@ func TestFaultReceiverDetached(t *testing.T) {
 				l := f.server(driver.SettleOnDone)
 				m := f.messageFor(address)
 				f.sends(m)
-				before := poll(t, l, 1, 10)
+				before := testkit.Poll(soon(t), t, l, 1, 10)
 				n := len(f.peer.Events())
 				if fault(f.peer, scripted.Receives(address)) != 1 {
 					t.Fatal("there is no such link")
@@ -151,18 +152,18 @@ func TestFaultReceiverDetached(t *testing.T) {
 					return e.Name == "attach" && !e.Attach.Sender && e.Attach.Address == address
 				})
 				t.Logf("the link is back after %v", time.Since(started).Round(time.Millisecond))
-				doneWith(t, l, driver.Accepted, before...) // late, and no harm (DONE-2)
-				if address != toAll {                      // copies of a fanout end with their link
-					again := poll(t, l, 1, 10)
+				testkit.Settle(soon(t), t, l, driver.Accepted, before...) // late, and no harm (DONE-2)
+				if address != toAll {                                     // copies of a fanout end with their link
+					again := testkit.Poll(soon(t), t, l, 1, 10)
 					if again[0].UniqueID != m.UniqueID || !again[0].Redelivered {
 						t.Errorf("delivered again: %+v", again[0])
 					}
-					doneWith(t, l, driver.Accepted, again...)
+					testkit.Settle(soon(t), t, l, driver.Accepted, again...)
 				}
 				f.happens(n, "the new link has credit", func(e scripted.Event) bool { return e.Name == "flow" })
 				next := f.messageFor(address)
 				f.sends(next)
-				if ds := poll(t, l, 1, 10); ds[0].UniqueID != next.UniqueID {
+				if ds := testkit.Poll(soon(t), t, l, 1, 10); ds[0].UniqueID != next.UniqueID {
 					t.Errorf("delivered %q, want %q", ds[0].UniqueID, next.UniqueID)
 				}
 			})
@@ -172,7 +173,7 @@ func TestFaultReceiverDetached(t *testing.T) {
 
 // messageFor is a cast that goes to one of a server's addresses.
 func (f *faults) messageFor(address string) *driver.Message {
-	m := cast(1)
+	m := testkit.Cast(1)
 	m.Target.Fanout = address == toAll
 	if address == toOne {
 		m.Target.Server = "s1"
@@ -190,9 +191,9 @@ func TestFaultReceiverDetachedForGood(t *testing.T) {
 	f.happens(n, "the link is made again", func(e scripted.Event) bool {
 		return e.Name == "attach" && !e.Attach.Sender && e.Attach.Address == toAny
 	})
-	m := cast(1)
+	m := testkit.Cast(1)
 	f.sends(m)
-	poll(t, l, 1, 10)
+	testkit.Poll(soon(t), t, l, 1, 10)
 }
 
 // answer is what a server sends back to a message.
@@ -219,14 +220,14 @@ func (f *faults) answer(m *scripted.Message, body string) {
 // works asserts that a new call is answered.
 func (f *faults) works(l driver.Listener) {
 	f.t.Helper()
-	m := call("r")
+	m := testkit.Call("r")
 	f.sends(m)
 	f.answer(f.arrives(toAny, m.CallID), "42")
-	ds := poll(f.t, l, 1, 10)
+	ds := testkit.Poll(soon(f.t), f.t, l, 1, 10)
 	if ds[0].Lost != nil || ds[0].CallID != m.CallID || string(ds[0].Body) != "42" {
 		f.t.Errorf("the answer is %+v", ds[0])
 	}
-	doneWith(f.t, l, driver.Accepted, ds...)
+	testkit.Settle(soon(f.t), f.t, l, driver.Accepted, ds...)
 }
 
 // TestFaultReplyLinkLost is the end of the address for answers: the calls sent with it are lost, once, and
@@ -243,24 +244,24 @@ func TestFaultReplyLinkLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFaults(t, scripted.Options{}, nil)
-			l := listen(t, f.conn, replies("r"))
+			l := listen(t, f.conn, testkit.Replies("r"))
 			f.works(l)
 			lost := map[string]bool{}
 			for range 3 {
-				m := call("r")
+				m := testkit.Call("r")
 				f.sends(m)
 				lost[m.CallID] = true
 			}
 			// One call waits for credit, and goes with the next address.
 			f.peer.HoldCredit(toOne, true)
-			waiting, result := call("r"), make(chan error, 1)
+			waiting, result := testkit.Call("r"), make(chan error, 1)
 			waiting.Target.Server = "s1"
 			go func() { result <- f.conn.Send(soon(t), []*driver.Message{waiting}) }()
-			f.st.await(t, 0, driver.Blocked) // it does
+			f.st.Await(t, 0, driver.Blocked) // it does
 
 			started := time.Now()
 			fault(f.peer)
-			for _, d := range poll(t, l, len(lost), 10) {
+			for _, d := range testkit.Poll(soon(t), t, l, len(lost), 10) {
 				if d.Lost == nil || !lost[d.CallID] || d.Token != 0 || d.Kind != driver.Reply {
 					t.Fatalf("delivered %+v", d)
 				}
@@ -274,10 +275,10 @@ func TestFaultReplyLinkLost(t *testing.T) {
 				t.Errorf("the call that was not sent yet: %v", err)
 			}
 			f.answer(f.arrives(toOne, waiting.CallID), "43")
-			if ds := poll(t, l, 1, 10); ds[0].Lost != nil || ds[0].CallID != waiting.CallID {
+			if ds := testkit.Poll(soon(t), t, l, 1, 10); ds[0].Lost != nil || ds[0].CallID != waiting.CallID {
 				t.Errorf("the answer is %+v", ds[0])
 			}
-			nothing(t, l)
+			testkit.Nothing(t, l)
 			if n := f.transfers(toOne, waiting.CallID); n != 1 {
 				t.Errorf("%d transfers, want 1", n)
 			}
@@ -301,7 +302,7 @@ func TestFaultNoDynamicNodes(t *testing.T) {
 			p.OnReceiver(scripted.DynamicSource, act)
 			f := atPeer(t, p, nil, nil)
 			started := time.Now()
-			l := listen(t, f.conn, replies("r"))
+			l := listen(t, f.conn, testkit.Replies("r"))
 			f.happens(0, "a named address is taken", func(e scripted.Event) bool {
 				return e.Name == "attach" && strings.HasPrefix(e.Attach.Address, "openstack.org.om.reply.")
 			})
@@ -322,10 +323,10 @@ func TestFaultNoDynamicNodes(t *testing.T) {
 		p.OnReceiver(scripted.Anything, scripted.Action{Do: scripted.Refuse, Err: enough(scripted.Unauthorized), Forever: true})
 		f := atPeer(t, p, nil, nil)
 		started := time.Now()
-		_, err := f.conn.Listen(soon(t), replies("r"))
+		_, err := f.conn.Listen(soon(t), testkit.Replies("r"))
 		t.Logf("after %v: %v", time.Since(started).Round(time.Millisecond), err)
 		checkError(t, err, driver.ReasonAccessRefused, "no dynamic sources", "had enough", "openstack.org.om.reply.")
-		f.sends(cast(1)) // needs no answer
+		f.sends(testkit.Cast(1)) // needs no answer
 	})
 }
 
@@ -337,7 +338,7 @@ func TestFaultAttachNotAnswered(t *testing.T) {
 	p.OnSender(toAny, scripted.Action{Do: scripted.Ignore, Forever: true})
 	f := atPeer(t, p, nil, nil)
 	result := make(chan error, 1)
-	go func() { result <- f.send(within(t, 2*time.Second), cast(1)) }()
+	go func() { result <- f.send(testkit.Within(t, 2*time.Second), testkit.Cast(1)) }()
 	f.link(0, toAny)
 	f.sends(f.messageFor(toOne))
 	e := driver.AsError(<-result)
@@ -363,7 +364,7 @@ func TestFaultSenderRefused(t *testing.T) {
 			p.OnSender(toAny, tt.act)
 			p.HoldCredit(toAny, true) // else the message is on its way to a link that was attached
 			f := atPeer(t, p, nil, nil)
-			wantDoubt(t, f.fails(soon(t), cast(1), tt.reason, toAny, "had enough"), false)
+			wantDoubt(t, f.fails(soon(t), testkit.Cast(1), tt.reason, toAny, "had enough"), false)
 			f.sends(f.messageFor(toOne))
 			if n := len(p.Messages(toAny)); n != 0 {
 				t.Errorf("%d messages were sent", n)
@@ -379,7 +380,7 @@ func TestFaultServerRefused(t *testing.T) {
 	p.OnReceiver(toAll, scripted.Action{Do: scripted.Refuse, Err: enough(scripted.Unauthorized), Forever: true})
 	f := atPeer(t, p, nil, nil)
 	started := time.Now()
-	_, err := f.conn.Listen(soon(t), server("s1", driver.SettleOnPoll))
+	_, err := f.conn.Listen(soon(t), testkit.Server("s1", driver.SettleOnPoll))
 	t.Logf("after %v: %v", time.Since(started).Round(time.Millisecond), err)
 	checkError(t, err, driver.ReasonAccessRefused, toAll, "had enough")
 }
@@ -391,17 +392,17 @@ func TestFaultStrayFrames(t *testing.T) {
 	f := newFaults(t, scripted.Options{}, nil)
 	f.peer.EmptyFrames(true)
 	l := f.server(driver.SettleOnPoll)
-	f.sends(cast(1))
-	poll(t, l, 1, 1)
+	f.sends(testkit.Cast(1))
+	testkit.Poll(soon(t), t, l, 1, 1)
 	f.peer.Stray(func(*scripted.Attach) bool { return true })
-	f.sends(cast(2))
-	poll(t, l, 1, 1)
+	f.sends(testkit.Cast(2))
+	testkit.Poll(soon(t), t, l, 1, 1)
 	f.peer.OnReceiver(toAny, scripted.Action{})
 	for i := range 50 {
-		f.sends(cast(i))
+		f.sends(testkit.Cast(i))
 	}
 	f.peer.Overrun(scripted.Receives(toAny), 50)
-	poll(t, l, 50, 7)
-	f.sends(cast(3))
-	poll(t, l, 1, 1)
+	testkit.Poll(soon(t), t, l, 50, 7)
+	f.sends(testkit.Cast(3))
+	testkit.Poll(soon(t), t, l, 1, 1)
 }

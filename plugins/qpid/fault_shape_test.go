@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
 )
 
@@ -63,9 +64,9 @@ func (f *faults) attached(conn, n int) []string {
 func TestFaultLinksAsUpstream(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{}, nil)
-	listen(t, f.conn, replies("r"))
+	listen(t, f.conn, testkit.Replies("r"))
 	f.server(driver.SettleOnPoll)
-	f.sends(call("r"))
+	f.sends(testkit.Call("r"))
 	f.sends(f.messageFor(toAll))
 	f.sends(notification())
 	listen(t, f.conn, driver.Source{Kind: driver.SourceNotifications, Settle: driver.SettleOnDone, Notifications: []driver.NotificationTopic{
@@ -91,9 +92,9 @@ func TestFaultLinksAsUpstream(t *testing.T) {
 		t.Errorf("%d links have %d sessions, want one each", len(want), len(channels))
 	}
 
-	n := f.st.len()
+	n := f.st.Len()
 	f.peer.CutAll()
-	f.st.await(t, n, driver.Ready)
+	f.st.Await(t, n, driver.Ready)
 	// Receivers come back at their addresses, the reply link before all senders.
 	again := f.attached(2, 6)
 	for _, each := range []string{reply, link("receiver", toOne), link("receiver", toAll), link("receiver", toAny), link("receiver", toEvent)} {
@@ -101,7 +102,7 @@ func TestFaultLinksAsUpstream(t *testing.T) {
 			t.Errorf("not made again: %s", each)
 		}
 	}
-	f.sends(call("r"))
+	f.sends(testkit.Call("r"))
 	again = f.attached(2, 7)
 	if sender := slices.Index(again, link("sender", toAny)); sender < 0 || slices.Index(again, reply) > sender {
 		t.Errorf("the reply link is not before the senders:\n%s", strings.Join(again, "\n"))
@@ -158,27 +159,27 @@ func TestFaultFewSessions(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{ChannelMax: 3}, nil)
 	l := f.server(driver.SettleOnPoll)
-	back := listen(t, f.conn, replies("r"))
+	back := listen(t, f.conn, testkit.Replies("r"))
 	for range 3 {
 		for _, address := range []string{toOne, toAll, toAny} {
 			m := f.messageFor(address)
 			f.sends(m)
-			if ds := poll(t, l, 1, 1); ds[0].UniqueID != m.UniqueID {
+			if ds := testkit.Poll(soon(t), t, l, 1, 1); ds[0].UniqueID != m.UniqueID {
 				t.Errorf("delivered %q, want %q", ds[0].UniqueID, m.UniqueID)
 			}
 		}
 		f.sends(notification())
 	}
 	for i := range 20 {
-		m := cast(i)
+		m := testkit.Cast(i)
 		m.Target.Topic = fmt.Sprint("t", i)
 		f.sends(m)
 	}
-	m := call("r")
+	m := testkit.Call("r")
 	f.sends(m)
-	poll(t, l, 1, 1)
+	testkit.Poll(soon(t), t, l, 1, 1)
 	f.answer(f.arrives(toAny, m.CallID), "42")
-	if ds := poll(t, back, 1, 1); ds[0].CallID != m.CallID {
+	if ds := testkit.Poll(soon(t), t, back, 1, 1); ds[0].CallID != m.CallID {
 		t.Errorf("delivered %+v", ds[0])
 	}
 	if err := f.conn.Ping(soon(t)); err != nil {
@@ -198,10 +199,10 @@ func TestFaultSmallFrames(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{MaxFrameSize: 512}, nil)
 	l := f.server(driver.SettleOnPoll)
-	m := cast(1)
+	m := testkit.Cast(1)
 	m.Body = fmt.Appendf(nil, `{"method": "m", "args": {"text": %q}}`, strings.Repeat("0123456789", 20_000))
 	f.sends(m)
-	if ds := poll(t, l, 1, 1); string(ds[0].Body) != string(m.Body) {
+	if ds := testkit.Poll(soon(t), t, l, 1, 1); string(ds[0].Body) != string(m.Body) {
 		t.Errorf("delivered %d bytes, want %d", len(ds[0].Body), len(m.Body))
 	}
 	sent := f.peer.Messages(toAny)[0]
@@ -215,10 +216,10 @@ func TestFaultSmallFrames(t *testing.T) {
 func TestFaultSmallMessages(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{MaxMessageSize: 4096}, nil)
-	m := cast(1)
+	m := testkit.Cast(1)
 	m.Body = fmt.Appendf(nil, `{"method": "m", "args": {"text": %q}}`, strings.Repeat("x", 5000))
 	wantDoubt(t, f.fails(soon(t), m, driver.ReasonMessageTooLarge, "4096", toAny), false)
-	f.sends(cast(2))
+	f.sends(testkit.Cast(2))
 	if n := len(f.peer.Messages(toAny)); n != 1 {
 		t.Errorf("%d messages were sent, want the small one", n)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
 )
 
@@ -30,8 +31,8 @@ type faults struct {
 	t    *testing.T
 	peer *scripted.Peer
 	conn *conn
-	st   *states
-	logs *logBuffer
+	st   *testkit.States
+	logs *testkit.Logs
 }
 
 // faultOptions make the driver quick, and its casts wait for the peer's word.
@@ -50,7 +51,7 @@ func newFaults(t *testing.T, peer scripted.Options, options map[string]string) *
 // atPeer opens a Conn to a peer that there is, with a Config that change may change.
 func atPeer(t *testing.T, p *scripted.Peer, options map[string]string, change func(*driver.Config)) *faults {
 	t.Helper()
-	f := &faults{t: t, peer: p, st: &states{ch: make(chan struct{}, 1)}, logs: &logBuffer{}}
+	f := &faults{t: t, peer: p, st: testkit.NewStates(), logs: &testkit.Logs{}}
 	t.Cleanup(func() {
 		for _, v := range p.Violations() {
 			t.Errorf("the driver must not do that: %s", v)
@@ -59,8 +60,8 @@ func atPeer(t *testing.T, p *scripted.Peer, options map[string]string, change fu
 			t.Logf("the driver's log:\n%s", f.logs)
 		}
 	})
-	cfg := config(t, p.Addr(), "", f.logs, faultOptions(options))
-	cfg.Report = f.st.report
+	cfg := testkit.Config(t, newDriver(), p.Addr(), "", f.logs, faultOptions(options))
+	cfg.Report = f.st.Report
 	if change != nil {
 		change(&cfg)
 	}
@@ -162,12 +163,12 @@ func (f *faults) arrives(address, id string) *scripted.Message {
 // server listens as server s1.
 func (f *faults) server(settle driver.Settle) driver.Listener {
 	f.t.Helper()
-	return listen(f.t, f.conn, server("s1", settle))
+	return listen(f.t, f.conn, testkit.Server("s1", settle))
 }
 
 // notification is one to toEvent.
 func notification() *driver.Message {
-	m := cast(0)
+	m := testkit.Cast(0)
 	m.Kind, m.Priority, m.Format = driver.Notification, "info", driver.NotificationV2
 	m.Target = driver.Target{Exchange: "openstack", Topic: "notifs"}
 	m.Body = []byte(`{"message_id": "1", "publisher_id": "p", "event_type": "e", "priority": "INFO", "payload": {}, "timestamp": "t"}`)
@@ -181,21 +182,21 @@ func TestFaultReleased(t *testing.T) {
 		f := newFaults(t, scripted.Options{}, nil)
 		l := f.server(driver.SettleOnPoll)
 		f.peer.OnMessage(toAny, scripted.Times(2, scripted.Action{Do: scripted.Release})...)
-		m := cast(1)
+		m := testkit.Cast(1)
 		f.sends(m)
-		if ds := poll(t, l, 1, 10); ds[0].UniqueID != m.UniqueID {
+		if ds := testkit.Poll(soon(t), t, l, 1, 10); ds[0].UniqueID != m.UniqueID {
 			t.Errorf("delivered %q, want %q", ds[0].UniqueID, m.UniqueID)
 		}
-		nothing(t, l)
+		testkit.Nothing(t, l)
 		if n := f.transfers(toAny, m.UniqueID); n != 3 || len(f.peer.Messages(toAny)) != 3 {
 			t.Errorf("%d of %d transfers have the message's id, want 3 of 3", n, len(f.peer.Messages(toAny)))
 		}
 	})
 	t.Run("call keeps its id", func(t *testing.T) {
 		f := newFaults(t, scripted.Options{}, nil)
-		listen(t, f.conn, replies("r"))
+		listen(t, f.conn, testkit.Replies("r"))
 		f.peer.OnMessage(toAny, scripted.Times(2, scripted.Action{Do: scripted.Release})...)
-		m := call("r")
+		m := testkit.Call("r")
 		f.sends(m)
 		if n := f.transfers(toAny, m.CallID); n != 3 {
 			t.Errorf("%d transfers, want 3", n)
@@ -204,13 +205,13 @@ func TestFaultReleased(t *testing.T) {
 	t.Run("for ever", func(t *testing.T) {
 		f := newFaults(t, scripted.Options{}, nil)
 		f.peer.OnMessage(toAny, scripted.Action{Do: scripted.Release, Forever: true})
-		e := f.fails(within(t, time.Second), cast(1), driver.ReasonNoRoute, toAny, "released")
+		e := f.fails(testkit.Within(t, time.Second), testkit.Cast(1), driver.ReasonNoRoute, toAny, "released")
 		wantDoubt(t, e, false)
 	})
 	t.Run("others go on", func(t *testing.T) {
 		f := newFaults(t, scripted.Options{}, nil)
 		f.peer.OnMessage(toAny, scripted.Action{Do: scripted.Release}, scripted.Action{}, scripted.Action{}, scripted.Action{})
-		batch := []*driver.Message{cast(1), cast(2), cast(3)}
+		batch := []*driver.Message{testkit.Cast(1), testkit.Cast(2), testkit.Cast(3)}
 		if err := f.conn.Send(soon(t), batch); err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +239,7 @@ func TestFaultModified(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFaults(t, scripted.Options{}, nil)
 			f.peer.OnMessage(toAny, scripted.Action{Do: scripted.Modify, Modified: tt.flags})
-			m, want := cast(1), 1
+			m, want := testkit.Cast(1), 1
 			if tt.reason == "" {
 				f.sends(m)
 				want = 2
@@ -248,7 +249,7 @@ func TestFaultModified(t *testing.T) {
 			if n := f.transfers(toAny, m.UniqueID); n != want {
 				t.Errorf("%d transfers, want %d", n, want)
 			}
-			f.sends(cast(2))
+			f.sends(testkit.Cast(2))
 		})
 	}
 }
@@ -269,9 +270,9 @@ func TestFaultRejected(t *testing.T) {
 		t.Run(condition, func(t *testing.T) {
 			f := newFaults(t, scripted.Options{}, nil)
 			f.peer.OnMessage(toAny, scripted.Action{Do: scripted.Reject, Err: &scripted.Error{Condition: condition, Description: "not this one"}})
-			m := cast(1)
+			m := testkit.Cast(1)
 			wantDoubt(t, f.fails(soon(t), m, want, "rejected", "not this one", condition, toAny), false)
-			f.sends(cast(2))
+			f.sends(testkit.Cast(2))
 			if n := f.transfers(toAny, m.UniqueID); n != 1 {
 				t.Errorf("%d transfers, want 1", n)
 			}
@@ -280,12 +281,12 @@ func TestFaultRejected(t *testing.T) {
 	t.Run("without an error", func(t *testing.T) {
 		f := newFaults(t, scripted.Options{}, nil)
 		f.peer.OnMessage(toAny, scripted.Action{Do: scripted.Reject})
-		wantDoubt(t, f.fails(soon(t), cast(1), driver.ReasonInternal, "rejected", toAny), false)
+		wantDoubt(t, f.fails(soon(t), testkit.Cast(1), driver.ReasonInternal, "rejected", toAny), false)
 	})
 	t.Run("one of a batch", func(t *testing.T) {
 		f := newFaults(t, scripted.Options{}, nil)
 		f.peer.OnMessage(toAny, scripted.Action{}, scripted.Action{Do: scripted.Reject}, scripted.Action{})
-		err := f.conn.Send(soon(t), []*driver.Message{cast(1), cast(2), cast(3)})
+		err := f.conn.Send(soon(t), []*driver.Message{testkit.Cast(1), testkit.Cast(2), testkit.Cast(3)})
 		for i := range 3 {
 			if failed := driver.MessageErr(err, i) != nil; failed != (i == 1) {
 				t.Errorf("message %d: %v", i, driver.MessageErr(err, i))
@@ -300,31 +301,31 @@ func TestFaultHeldCredit(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{}, nil)
 	f.peer.HoldCredit(toAny, true)
-	f.st.await(t, 0, driver.Ready)
-	from := f.st.len()
-	wantDoubt(t, f.fails(within(t, 4*time.Second), cast(1), driver.ReasonBrokerBlocked, toAny, "credit"), false)
-	blocked := f.st.await(t, from, driver.Blocked)
+	f.st.Await(t, 0, driver.Ready)
+	from := f.st.Len()
+	wantDoubt(t, f.fails(testkit.Within(t, 4*time.Second), testkit.Cast(1), driver.ReasonBrokerBlocked, toAny, "credit"), false)
+	blocked := f.st.Await(t, from, driver.Blocked)
 	t.Logf("state: %v", blocked)
 	checkError(t, blocked.Err, driver.ReasonBrokerBlocked, toAny)
-	timed := cast(2)
+	timed := testkit.Cast(2)
 	timed.TimeLeft = 4 * time.Second
 	if e := driver.AsError(f.send(soon(t), timed)); e == nil || e.InDoubt || e.Reason != driver.ReasonBrokerBlocked && e.Reason != driver.ReasonExpired {
 		t.Errorf("got %v", e)
 	}
-	other := cast(3)
+	other := testkit.Cast(3)
 	other.Target.Server = "s1"
 	f.sends(other) // nothing else is held up
 	if n := len(f.peer.Messages(toAny)); n != 0 {
 		t.Errorf("%d messages were sent without credit", n)
 	}
-	from = f.st.len()
+	from = f.st.Len()
 	result := make(chan error, 1)
-	go func() { result <- f.conn.Send(soon(t), []*driver.Message{cast(4)}) }()
+	go func() { result <- f.conn.Send(soon(t), []*driver.Message{testkit.Cast(4)}) }()
 	f.peer.HoldCredit(toAny, false)
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	f.st.await(t, from, driver.Ready)
+	f.st.Await(t, from, driver.Ready)
 }
 
 // TestFaultFailFastWithoutCredit does not wait.
@@ -332,7 +333,7 @@ func TestFaultFailFastWithoutCredit(t *testing.T) {
 	t.Parallel()
 	f := newFaults(t, scripted.Options{}, nil)
 	f.peer.HoldCredit(toAny, true)
-	m := cast(1)
+	m := testkit.Cast(1)
 	m.FailFast = true
 	wantDoubt(t, f.fails(soon(t), m, driver.ReasonBrokerBlocked, toAny), false)
 }
@@ -342,8 +343,8 @@ func TestFaultFailFastWithoutCredit(t *testing.T) {
 func TestFaultSettledByOption(t *testing.T) {
 	t.Parallel()
 	kinds := map[string]func() *driver.Message{
-		"call": func() *driver.Message { return call("r") }, "cast": func() *driver.Message { return cast(1) },
-		"fanout":       func() *driver.Message { m := cast(1); m.Target.Fanout = true; return m },
+		"call": func() *driver.Message { return testkit.Call("r") }, "cast": func() *driver.Message { return testkit.Cast(1) },
+		"fanout":       func() *driver.Message { m := testkit.Cast(1); m.Target.Fanout = true; return m },
 		"notification": notification,
 		"reply": func() *driver.Message {
 			return &driver.Message{Kind: driver.Reply, ReplyTo: "peer.replies", CallID: "c", UniqueID: uuid.NewString(), Body: []byte("1")}
@@ -372,7 +373,7 @@ func TestFaultSettledByOption(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFaults(t, tt.peer, tt.options)
-			listen(t, f.conn, replies("r"))
+			listen(t, f.conn, testkit.Replies("r"))
 			for name, make := range kinds {
 				before := len(f.peer.Messages(address[name]))
 				f.sends(make())

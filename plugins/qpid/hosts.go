@@ -21,7 +21,11 @@ func newHostOrder(hosts []driver.Host) *hostOrder {
 	return &hostOrder{hosts: hosts, next: rand.IntN(len(hosts))}
 }
 
-func (o *hostOrder) take() driver.Host {
+// Len implements uplink.Hosts.
+func (o *hostOrder) Len() int { return len(o.hosts) }
+
+// Next implements uplink.Hosts.
+func (o *hostOrder) Next() driver.Host {
 	h := o.hosts[o.next]
 	o.next = (o.next + 1) % len(o.hosts)
 	return h
@@ -45,10 +49,4 @@ func (s *settings) backoff(n int) time.Duration {
 	}
 	d = min(d, s.intervalMax)
 	return d - rand.N(d/4+1) //nolint:gosec // a wait is no secret
-}
-
-// firstRetry is the wait after a loss: short, and different for each of the many clients that a peer
-// loses at once.
-func firstRetry() time.Duration {
-	return rand.N(250 * time.Millisecond) //nolint:gosec // a wait is no secret
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 const (
@@ -50,7 +51,7 @@ func relayKey() laneKey { return laneKey{purpose: answers} }
 func (p *outbox) keyLocked(m *driver.Message) laneKey {
 	switch m.Kind {
 	case driver.Reply, driver.Heartbeat:
-		s, _, _ := p.link.trouble()
+		s, _, _ := p.link.Trouble()
 		return p.answerKeyLocked(m, s)
 	case driver.Notification:
 		return laneKey{
@@ -105,7 +106,7 @@ type lane struct {
 	refused int           // how often a link for answers was refused
 
 	// Guarded by outbox.mu.
-	queue        deque[*outgoing]
+	queue        outbound.Deque[*outgoing]
 	later        []*outgoing // given back by the peer; they wait for their due time
 	current      *outgoing   // in the hands of the goroutine
 	writingTo    *sendLink   // what current is being written to, once it is encoded
@@ -128,11 +129,11 @@ func newLane(p *outbox, key laneKey) *lane {
 
 // busy reports whether the lane has something to do. It is called with outbox.mu.
 func (l *lane) busy() bool {
-	if l.queue.len() > 0 || len(l.later) > 0 || l.current != nil {
+	if l.queue.Len() > 0 || len(l.later) > 0 || l.current != nil {
 		return true
 	}
 	for _, k := range l.links {
-		if k.pending.len() > 0 {
+		if k.pending.Len() > 0 {
 			return true
 		}
 	}
@@ -162,7 +163,7 @@ func (l *lane) awaitWork(ctx context.Context) bool {
 	defer idle.Stop()
 	for {
 		l.p.mu.Lock()
-		ready := l.queue.len() > 0 && !l.link.fullLocked()
+		ready := l.queue.Len() > 0 && !l.link.fullLocked()
 		over := l.dropped && !l.busy()
 		l.p.mu.Unlock()
 		if ctx.Err() != nil || over {
@@ -209,16 +210,16 @@ func (l *lane) failLocked(over []fate, err *driver.Error) []fate {
 			over = append(over, fate{o, err})
 		}
 	}
-	for range l.queue.len() {
-		fail(l.queue.popFront(), err)
+	for range l.queue.Len() {
+		fail(l.queue.PopFront(), err)
 	}
 	for _, o := range l.later {
 		fail(o, err)
 	}
 	l.later = nil
 	for _, k := range l.links {
-		for i := range k.pending.len() {
-			fail(k.pending.at(i).o, inDoubt(err))
+		for i := range k.pending.Len() {
+			fail(k.pending.At(i).o, outbound.InDoubt(err))
 		}
 		k.nudgeLocked()
 	}
@@ -229,8 +230,8 @@ func (l *lane) failLocked(over []fate, err *driver.Error) []fate {
 func (l *lane) failQueue(err *driver.Error) {
 	var over []fate
 	l.p.mu.Lock()
-	for range l.queue.len() {
-		if o := l.queue.popFront(); l.p.settleLocked(o) {
+	for range l.queue.Len() {
+		if o := l.queue.PopFront(); l.p.settleLocked(o) {
 			over = append(over, fate{o, err})
 		}
 	}

@@ -19,18 +19,20 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 	"github.com/parleymq/parley/plugins/qpid/internal/address"
 )
 
 // startLink starts a link that ends with the test.
 func startLink(t testing.TB, set *settings) *link {
 	t.Helper()
-	l := newLink(set)
-	l.start()
+	l := newLink(set, uplink.NewStates(set.report))
+	l.Start()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		l.stop(ctx)
+		l.Stop(ctx)
 	})
 	return l
 }
@@ -38,7 +40,7 @@ func startLink(t testing.TB, set *settings) *link {
 // connected waits for a session.
 func connected(t testing.TB, l *link) *session {
 	t.Helper()
-	s, cause := l.await(soon(t), true)
+	s, cause := l.Await(soon(t), true)
 	if s == nil {
 		t.Fatalf("not connected: %v", cause)
 	}
@@ -115,7 +117,7 @@ func TestBrokerJLogins(t *testing.T) {
 			set := settingsFor(t, h, tt.vhost, options)
 			s, err := dial(soon(t), set, h)
 			if s != nil {
-				defer s.close(time.Now().Add(patience))
+				defer s.Close(time.Now().Add(patience))
 			}
 			if tt.reason == "" {
 				if err != nil {
@@ -194,7 +196,7 @@ func (fixedRandom) Read(b []byte) (int, error) {
 // watched is a link whose states and log are kept.
 type watched struct {
 	*link
-	logs *logBuffer
+	logs *testkit.Logs
 
 	mu     sync.Mutex
 	states []driver.State
@@ -206,7 +208,7 @@ func watch(t *testing.T, options map[string]string, hosts ...driver.Host) *watch
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watched{logs: &logBuffer{}}
+	w := &watched{logs: &testkit.Logs{}}
 	set, err := newSettings(driver.Config{
 		Hosts: hosts, Options: values, Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Report: func(s driver.State) {
@@ -257,7 +259,7 @@ func TestBrokerDies(t *testing.T) {
 	if s := w.last(); s.Phase != driver.Connecting || driver.ReasonOf(s.Err) != driver.ReasonNotConnected {
 		t.Errorf("the loss is not reported: %v", s)
 	}
-	if s, cause, _ := w.trouble(); s != nil || cause == nil {
+	if s, cause, _ := w.Trouble(); s != nil || cause == nil {
 		t.Errorf("trouble is %v, %v", s, cause)
 	}
 	_, leaseErr := first.lease(soon(t), forSender)
@@ -297,6 +299,42 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
+// TestFailOverTLS: a host whose certificate is not for its name is passed over, each time, and does
+// not end the wait for one that is only away.
+func TestFailOverTLS(t *testing.T) {
+	t.Parallel()
+	authority := peertest.NewAuthority(t, "parley")
+	run := func(name, host string) *peertest.BrokerJ {
+		files := authority.Issue(peertest.Issued{Name: name, Hosts: []string{host}})
+		return peertest.RunBrokerJ(t, &peertest.BrokerJOptions{TLS: files})
+	}
+	good, foreign := run("good", "localhost"), run("foreign", "elsewhere")
+	hosts := []driver.Host{hostAt(t, good.TLSAddr(), "", ""), hostAt(t, foreign.TLSAddr(), "", "")}
+	for i := range hosts {
+		hosts[i].Name = "localhost"
+	}
+	w := watch(t, map[string]string{"ssl_ca_file": authority.File()}, hosts...)
+	first := connected(t, w.link)
+	if err := good.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.done
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, cause := w.Await(short, false); short.Err() == nil || cause == nil || cause.Reason != driver.ReasonNotConnected {
+		t.Errorf("while the good one is away: %v, ctx %v", cause, short.Err())
+	}
+	if err := good.Restart(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s := connected(t, w.link); s.host != first.host {
+		t.Errorf("connected to %s, want %s", s.host, first.host)
+	}
+	if !strings.Contains(w.logs.String(), "elsewhere") {
+		t.Error("the log does not say for whom the certificate is")
+	}
+}
+
 // TestIdleTimeout: a peer that hangs is given up.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
@@ -326,8 +364,8 @@ func TestStopIsBounded(t *testing.T) {
 	t.Parallel()
 	b := peertest.RunBrokerJ(t, nil)
 	set := settingsFor(t, hostAt(t, b.Addr(), "", ""), "", nil)
-	l := newLink(set)
-	l.start()
+	l := newLink(set, uplink.NewStates(set.report))
+	l.Start()
 	s := connected(t, l)
 	if err := b.Pause(); err != nil {
 		t.Fatal(err)
@@ -336,7 +374,7 @@ func TestStopIsBounded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	started := time.Now()
-	l.stop(ctx)
+	l.Stop(ctx)
 	if took := time.Since(started); took > 20*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -348,20 +386,20 @@ func TestStall(t *testing.T) {
 	w := watch(t, nil, hostAt(t, shared.usual.use(t), "", ""))
 	s := connected(t, w.link)
 	why := driver.Errorf(driver.ReasonBrokerBlocked, "a.b takes nothing")
-	w.stall(s, "a.b", why)
-	w.stall(s, "a.c", driver.Errorf(driver.ReasonBrokerBlocked, "a.c takes nothing"))
+	w.Stall(s, "a.b", why)
+	w.Stall(s, "a.c", driver.Errorf(driver.ReasonBrokerBlocked, "a.c takes nothing"))
 	if st := w.last(); st.Phase != driver.Blocked || !errors.Is(st.Err, why) || st.Host != s.host {
 		t.Errorf("state %v", st)
 	}
-	if _, cause, _ := w.trouble(); cause != nil {
+	if _, cause, _ := w.Trouble(); cause != nil {
 		t.Errorf("trouble %v", cause)
 	}
-	w.stall(s, "a.b", nil)
+	w.Stall(s, "a.b", nil)
 	if st := w.last(); st.Phase != driver.Blocked || !strings.Contains(st.String(), "a.c") {
 		t.Errorf("state %v", st)
 	}
-	w.stall(s, "a.c", nil)
-	w.stall(&session{}, "a.d", why) // of another life
+	w.Stall(s, "a.c", nil)
+	w.Stall(&session{}, "a.d", why) // of another life
 	if st := w.last(); st.Phase != driver.Ready {
 		t.Errorf("state %v", st)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 const (
@@ -49,8 +51,8 @@ type listener struct {
 	mu      sync.Mutex
 	cause   *driver.Error            // why the last link could not be attached; guarded by mu
 	links   map[*attachment]struct{} // guarded by mu
-	ready   deque[*held]             // received, and not begun to be settled; guarded by mu
-	acked   deque[*held]             // accepted, and not returned by Poll yet; guarded by mu
+	ready   outbound.Deque[*held]    // received, and not begun to be settled; guarded by mu
+	acked   outbound.Deque[*held]    // accepted, and not returned by Poll yet; guarded by mu
 	demand  int                      // how many Poll is waiting for now; guarded by mu
 	tokens  map[uint64]*held         // those to be settled by Done; guarded by mu
 	last    uint64                   // the last token; guarded by mu
@@ -102,8 +104,8 @@ func (l *listener) replies() bool { return l.src.Kind == driver.SourceReplies }
 // awaitOpen waits until all links are attached (LISTEN-1).
 func (l *listener) awaitOpen(ctx context.Context) error {
 	for {
-		_, trouble, changed := l.link.trouble()
-		if isPermanent(trouble) {
+		_, trouble, changed := l.link.Trouble()
+		if uplink.Permanent(trouble) {
 			return trouble
 		}
 		select {
@@ -113,7 +115,7 @@ func (l *listener) awaitOpen(ctx context.Context) error {
 			}
 			return nil
 		case <-l.ended:
-			return closedError("connection")
+			return uplink.Closed("connection")
 		case <-changed:
 		case <-ctx.Done():
 			return l.notOpened(trouble)
@@ -139,7 +141,7 @@ func (l *listener) notOpened(trouble *driver.Error) *driver.Error {
 func (l *listener) run(ctx, taking context.Context) {
 	defer close(l.ended)
 	for {
-		s, _ := l.link.await(ctx, true)
+		s, _ := l.link.Await(ctx, true)
 		if s == nil || ctx.Err() != nil { // a connection is not waited for, whatever ctx is
 			return
 		}
@@ -243,7 +245,7 @@ func (l *listener) leave(a *attachment) {
 		}
 	}
 	if l.src.Settle == driver.SettleOnDone && !l.replies() {
-		l.ready.keep(func(h *held) bool { return h.from != a })
+		l.ready.Keep(func(h *held) bool { return h.from != a })
 	}
 }
 
@@ -255,7 +257,7 @@ func (l *listener) add(h *held) (accept, wanted bool) {
 	if l.drained || l.closed {
 		return false, false
 	}
-	if l.src.Settle == driver.SettleOnPoll && l.demand > 0 && l.ready.len() == 0 {
+	if l.src.Settle == driver.SettleOnPoll && l.demand > 0 && l.ready.Len() == 0 {
 		l.demand--
 		return true, true
 	}
@@ -264,7 +266,7 @@ func (l *listener) add(h *held) (accept, wanted bool) {
 		h.d.Token = l.last
 		l.tokens[h.d.Token] = h
 	}
-	l.ready.pushBack(h)
+	l.ready.PushBack(h)
 	signal(l.wake)
 	return false, true
 }
@@ -272,7 +274,7 @@ func (l *listener) add(h *held) (accept, wanted bool) {
 // addAcked takes what a link accepted for the Poll that waits.
 func (l *listener) addAcked(h *held) {
 	l.mu.Lock()
-	l.acked.pushBack(h)
+	l.acked.PushBack(h)
 	l.mu.Unlock()
 	signal(l.wake)
 }
@@ -298,7 +300,7 @@ func (l *listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error
 		case l.batch != nil: // what was ready is being accepted
 			continue
 		case over:
-			return nil, closedError("listener")
+			return nil, uplink.Closed("listener")
 		}
 		select {
 		case <-l.wake:
@@ -347,7 +349,7 @@ func (l *listener) accepted(ctx context.Context) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, h := range good {
-		l.acked.pushBack(h)
+		l.acked.PushBack(h)
 	}
 	return true
 }
@@ -379,14 +381,14 @@ func (l *listener) take(max int) (_ []*held, over bool) {
 	return nil, l.drained
 }
 
-func popUpTo(q *deque[*held], n int) []*held {
-	n = min(n, q.len())
+func popUpTo(q *outbound.Deque[*held], n int) []*held {
+	n = min(n, q.Len())
 	if n == 0 {
 		return nil
 	}
 	hs := make([]*held, n)
 	for i := range hs {
-		hs[i] = q.popFront()
+		hs[i] = q.PopFront()
 	}
 	return hs
 }
@@ -449,7 +451,7 @@ func (l *listener) again(h *held) {
 	once.d, once.arrived, once.returned = &d, time.Now(), false
 	h.from.credit.hold()
 	l.tokens[d.Token] = &once
-	l.ready.pushBack(&once)
+	l.ready.PushBack(&once)
 	signal(l.wake)
 }
 
@@ -490,7 +492,7 @@ func (l *listener) rested() (back []*held) {
 	defer l.mu.Unlock()
 	l.drained = true
 	if l.src.Settle == driver.SettleOnDone && !l.replies() {
-		l.ready.keep(func(h *held) bool {
+		l.ready.Keep(func(h *held) bool {
 			if h.from.own {
 				return true
 			}
@@ -543,7 +545,7 @@ func (l *listener) unsettled(a *attachment) (hs []*held) {
 			delete(l.tokens, token)
 		}
 	}
-	l.ready.keep(func(h *held) bool {
+	l.ready.Keep(func(h *held) bool {
 		mine := h.from == a
 		if mine && h.d.Token == 0 {
 			hs = append(hs, h)

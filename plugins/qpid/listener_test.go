@@ -17,6 +17,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // peer is a client of the broker that knows nothing of the driver.
@@ -89,7 +90,7 @@ func (p *peer) waiting(address string, n int) []string {
 	for {
 		ctx := soon(p.t)
 		if len(ids) >= n {
-			ctx = within(p.t, 200*time.Millisecond)
+			ctx = testkit.Within(p.t, 200*time.Millisecond)
 		}
 		m, err := r.Receive(ctx, nil)
 		if err != nil {
@@ -116,15 +117,15 @@ func (p *peer) waiting(address string, n int) []string {
 // place is a broker with a virtual host and a Conn for one test.
 type place struct {
 	addr, vhost string
-	logs        *logBuffer
+	logs        *testkit.Logs
 	c           *conn
 	peer        *peer
 }
 
 func newPlace(t testing.TB, addr string, options map[string]string) *place {
 	t.Helper()
-	p := &place{addr: addr, vhost: newVhost(), logs: &logBuffer{}}
-	p.c = open(t, config(t, addr, p.vhost, p.logs, options))
+	p := &place{addr: addr, vhost: newVhost(), logs: &testkit.Logs{}}
+	p.c = open(t, testkit.Config(t, newDriver(), addr, p.vhost, p.logs, options))
 	p.peer = newPeer(t, addr)
 	return p
 }
@@ -172,10 +173,10 @@ func TestReceiving(t *testing.T) {
 
 func threeAddresses(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnPoll))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnPoll))
 	for _, to := range []string{p.unicast("s1"), p.multicast(), p.anycast()} {
 		id := p.peer.casts(p.peer.sender(to), 1)[0]
-		if got := poll(t, l, 1, 10); got[0].UniqueID != id || got[0].Kind != driver.Cast {
+		if got := testkit.Poll(soon(t), t, l, 1, 10); got[0].UniqueID != id || got[0].Kind != driver.Cast {
 			t.Errorf("%s brought %+v, want the cast %s", to, got[0], id)
 		}
 	}
@@ -187,11 +188,11 @@ func threeAddresses(t *testing.T, addr string) {
 // fanoutBeforeAPoll: there is no credit yet, and the copy is the listener's all the same (LISTEN-1).
 func fanoutBeforeAPoll(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
-	other := listen(t, p.c, server("s2", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
+	other := listen(t, p.c, testkit.Server("s2", driver.SettleOnDone))
 	id := p.peer.casts(p.peer.sender(p.multicast()), 1)[0]
 	for _, l := range []driver.Listener{l, other} {
-		if got := poll(t, l, 1, 1); got[0].UniqueID != id {
+		if got := testkit.Poll(soon(t), t, l, 1, 1); got[0].UniqueID != id {
 			t.Errorf("got %s, want %s", got[0].UniqueID, id)
 		}
 	}
@@ -199,35 +200,35 @@ func fanoutBeforeAPoll(t *testing.T, addr string) {
 
 func nothingBeforeAPoll(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	ids := p.peer.casts(p.peer.sender(p.anycast()), 5)
 	p.peer.waiting(p.anycast(), len(ids))
-	nothing(t, l)
+	testkit.Nothing(t, l)
 }
 
 func noMoreAheadThanAsked(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	const sent, asked = 40, 4
 	p.peer.casts(p.peer.sender(p.anycast()), sent)
-	got := poll(t, l, 1, asked)
+	got := testkit.Poll(soon(t), t, l, 1, asked)
 	// The broker has what neither was returned nor asked for ahead.
 	p.peer.waiting(p.anycast(), sent-len(got)-asked)
 }
 
 func anOptionBoundsIt(t *testing.T, addr string) {
 	p := newPlace(t, addr, map[string]string{optRPCCredit: "3"})
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	const sent = 40
 	p.peer.casts(p.peer.sender(p.anycast()), sent)
-	got := poll(t, l, 1, 1000)
+	got := testkit.Poll(soon(t), t, l, 1, 1000)
 	p.peer.waiting(p.anycast(), sent-len(got)-3)
 }
 
 // malformedMessages are rejected, do not come for ever, and hold up nothing (POLL-6).
 func malformedMessages(t *testing.T, addr string) {
 	p := newPlace(t, addr, map[string]string{optRPCCredit: "2"})
-	l := listen(t, p.c, server("s1", driver.SettleOnPoll))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnPoll))
 	s := p.peer.sender(p.anycast())
 	for range 10 {
 		if err := s.Send(soon(t), &amqp.Message{Value: `{"request": [1]}`, Properties: &amqp.MessageProperties{MessageID: "bad"}}, nil); err != nil {
@@ -235,10 +236,10 @@ func malformedMessages(t *testing.T, addr string) {
 		}
 	}
 	id := p.peer.casts(s, 1)[0]
-	if got := poll(t, l, 1, 10); got[0].UniqueID != id {
+	if got := testkit.Poll(soon(t), t, l, 1, 10); got[0].UniqueID != id {
 		t.Errorf("got %+v, want %s", got[0], id)
 	}
-	nothing(t, l)
+	testkit.Nothing(t, l)
 	if n := strings.Count(p.logs.String(), "cannot be decoded"); n != 1 {
 		t.Errorf("the same malformed message was logged %d times, want once", n)
 	}
@@ -251,14 +252,14 @@ func malformedMessages(t *testing.T, addr string) {
 // as for a server's copy of a fanout.
 func rejectedForGood(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	s := p.peer.sender(p.anycast())
 	if err := s.Send(soon(t), &amqp.Message{Value: `{"request": {"method": "m", "args": {}}, "context": {}}`}, nil); err != nil {
 		t.Fatal(err) // as from Python: without an id
 	}
 	p.peer.casts(s, 1)
-	doneWith(t, l, driver.Rejected, poll(t, l, 2, 10)...)
-	nothing(t, l)
+	testkit.Settle(soon(t), t, l, driver.Rejected, testkit.Poll(soon(t), t, l, 2, 10)...)
+	testkit.Nothing(t, l)
 	ctx := soon(t)
 	if err := l.Close(ctx); err != nil {
 		t.Fatal(err)
@@ -271,59 +272,59 @@ func rejectedForGood(t *testing.T, addr string) {
 // requeuedOften: the broker's limit of attempts is not for what an application wants again.
 func requeuedOften(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	id := p.peer.casts(p.peer.sender(p.anycast()), 1)[0]
 	for i := range 12 {
-		got := poll(t, l, 1, 1)
+		got := testkit.Poll(soon(t), t, l, 1, 1)
 		if got[0].UniqueID != id {
 			t.Fatalf("time %d: got %s", i, got[0].UniqueID)
 		}
-		doneWith(t, l, driver.Requeued, got...)
+		testkit.Settle(soon(t), t, l, driver.Requeued, got...)
 	}
-	doneWith(t, l, driver.Accepted, poll(t, l, 1, 1)...)
-	nothing(t, l)
+	testkit.Settle(soon(t), t, l, driver.Accepted, testkit.Poll(soon(t), t, l, 1, 1)...)
+	testkit.Nothing(t, l)
 }
 
 func requeuedFanout(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	id := p.peer.casts(p.peer.sender(p.multicast()), 1)[0]
 	for range 3 {
-		got := poll(t, l, 1, 1)
+		got := testkit.Poll(soon(t), t, l, 1, 1)
 		if got[0].UniqueID != id {
 			t.Fatalf("got %s", got[0].UniqueID)
 		}
-		doneWith(t, l, driver.Requeued, got...)
+		testkit.Settle(soon(t), t, l, driver.Requeued, got...)
 	}
-	got := poll(t, l, 1, 1)
+	got := testkit.Poll(soon(t), t, l, 1, 1)
 	if !got[0].Redelivered {
 		t.Error("the hint that it comes again is missing")
 	}
-	doneWith(t, l, driver.Accepted, got...)
-	nothing(t, l)
+	testkit.Settle(soon(t), t, l, driver.Accepted, got...)
+	testkit.Nothing(t, l)
 }
 
 func staleTokens(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	p.peer.casts(p.peer.sender(p.anycast()), 2)
-	got := poll(t, l, 2, 10)
-	doneWith(t, l, driver.Requeued, got[0])
-	doneWith(t, l, driver.Accepted, got[0]) // too late: it comes again
-	again := poll(t, l, 1, 10)
+	got := testkit.Poll(soon(t), t, l, 2, 10)
+	testkit.Settle(soon(t), t, l, driver.Requeued, got[0])
+	testkit.Settle(soon(t), t, l, driver.Accepted, got[0]) // too late: it comes again
+	again := testkit.Poll(soon(t), t, l, 1, 10)
 	if again[0].UniqueID != got[0].UniqueID {
 		t.Errorf("got %s, want %s", again[0].UniqueID, got[0].UniqueID)
 	}
-	doneWith(t, l, driver.Accepted, again[0], again[0], got[1])
+	testkit.Settle(soon(t), t, l, driver.Accepted, again[0], again[0], got[1])
 	if err := l.Done(soon(t), []driver.Outcome{{Token: 1 << 60, Result: driver.Accepted}, {}}); err != nil {
 		t.Errorf("unknown tokens: %v", err)
 	}
-	nothing(t, l)
+	testkit.Nothing(t, l)
 }
 
 func timeLeftOfDeliveries(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnDone))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnDone))
 	m := rawCast("x")
 	m.Header = &amqp.MessageHeader{TTL: time.Hour, Priority: 4}
 	s := p.peer.sender(p.anycast())
@@ -332,16 +333,16 @@ func timeLeftOfDeliveries(t *testing.T, addr string) {
 			t.Fatal(err)
 		}
 	}
-	got := poll(t, l, 1, 1)
+	got := testkit.Poll(soon(t), t, l, 1, 1)
 	eventually(t, "the second message waits in the driver", func() bool {
 		l := l.(*listener)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.ready.len() == 1
+		return l.ready.Len() == 1
 	})
 	waited := time.Now()
 	eventually(t, "a moment passes", func() bool { return time.Since(waited) > 20*time.Millisecond })
-	got = append(got, poll(t, l, 1, 1)...)
+	got = append(got, testkit.Poll(soon(t), t, l, 1, 1)...)
 	for i, d := range got {
 		if d.TimeLeft <= 0 || d.TimeLeft > time.Hour {
 			t.Errorf("TimeLeft %v of an hour", d.TimeLeft)
@@ -358,16 +359,16 @@ func closeGivesBack(t *testing.T, addr string) {
 		p := newPlace(t, addr, nil)
 		p.peer.casts(p.peer.sender(p.anycast()), 30)
 		for range 8 { // more often than Broker-J would deliver it in vain
-			l := listen(t, p.c, server("s1", how))
+			l := listen(t, p.c, testkit.Server("s1", how))
 			if how == driver.SettleOnDone {
-				poll(t, l, 1, 20)
+				testkit.Poll(soon(t), t, l, 1, 20)
 			} else {
 				l.(*listener).want(20)
 				eventually(t, "messages come", func() bool {
 					l := l.(*listener)
 					l.mu.Lock()
 					defer l.mu.Unlock()
-					return l.ready.len() > 0
+					return l.ready.Len() > 0
 				})
 			}
 			if err := l.Close(soon(t)); err != nil {
@@ -385,7 +386,7 @@ func closeGivesBack(t *testing.T, addr string) {
 func stopUnderLoad(t *testing.T, addr string) {
 	for _, how := range []driver.Settle{driver.SettleOnDone, driver.SettleOnPoll} {
 		p := newPlace(t, addr, nil)
-		l := listen(t, p.c, server("s1", how))
+		l := listen(t, p.c, testkit.Server("s1", how))
 		s := p.peer.sender(p.anycast())
 		const sent = 2000
 		var all sync.WaitGroup
@@ -412,7 +413,7 @@ func stopUnderLoad(t *testing.T, addr string) {
 			ds, err := l.Poll(soon(t), 50)
 			got = append(got, ds...)
 			if how == driver.SettleOnDone && len(ds) > 0 {
-				doneWith(t, l, driver.Accepted, ds...)
+				testkit.Settle(soon(t), t, l, driver.Accepted, ds...)
 			}
 			if err != nil {
 				if driver.ReasonOf(err) != driver.ReasonClosed {
@@ -451,7 +452,7 @@ func poolsAreRefused(t *testing.T, addr string) {
 // detachedLink: one link is lost, is made again, and the others go on.
 func detachedLink(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, server("s1", driver.SettleOnPoll))
+	l := listen(t, p.c, testkit.Server("s1", driver.SettleOnPoll))
 	ll := l.(*listener)
 	var lost *attachment
 	ll.mu.Lock()
@@ -466,7 +467,7 @@ func detachedLink(t *testing.T, addr string) {
 	}
 	for _, to := range []string{p.unicast("s1"), p.multicast(), p.anycast()} {
 		p.peer.casts(p.peer.sender(to), 1)
-		poll(t, l, 1, 10)
+		testkit.Poll(soon(t), t, l, 1, 10)
 	}
 }
 
@@ -480,7 +481,7 @@ func TestPollForNothing(t *testing.T) {
 // TestListeningIsRefused: what waiting does not heal is the error of Listen, with what to do.
 func TestListeningIsRefused(t *testing.T) {
 	p := newPlace(t, shared.bare.use(t), nil)
-	_, err := p.c.Listen(soon(t), server("s1", driver.SettleOnPoll))
+	_, err := p.c.Listen(soon(t), testkit.Server("s1", driver.SettleOnPoll))
 	e, ok := errors.AsType[*driver.Error](err)
 	if !ok || e.Reason != driver.ReasonNoRoute || e.Hint == "" || !strings.Contains(e.Message, p.unicast("s1")) {
 		t.Errorf("Listen without a node: %v", err)
@@ -492,7 +493,7 @@ func TestBrokerKilledWhileListening(t *testing.T) {
 	t.Parallel()
 	broker := peertest.RunBrokerJ(t, nil)
 	p := newPlace(t, broker.Addr(), nil)
-	onPoll := listen(t, p.c, server("s1", driver.SettleOnPoll))
+	onPoll := listen(t, p.c, testkit.Server("s1", driver.SettleOnPoll))
 	onDone := listen(t, p.c, driver.Source{
 		Kind: driver.SourceNotifications, Settle: driver.SettleOnDone,
 		Notifications: []driver.NotificationTopic{{Exchange: "openstack", Topic: "n", Priority: "info"}},
@@ -508,8 +509,8 @@ func TestBrokerKilledWhileListening(t *testing.T) {
 		}
 	}
 	send()
-	poll(t, onPoll, 2, 10)
-	held := poll(t, onDone, 1, 10)
+	testkit.Poll(soon(t), t, onPoll, 2, 10)
+	held := testkit.Poll(soon(t), t, onDone, 1, 10)
 	for range 2 {
 		if err := broker.Kill(); err != nil {
 			t.Fatal(err)
@@ -524,7 +525,7 @@ func TestBrokerKilledWhileListening(t *testing.T) {
 			t.Errorf("Poll while the broker is away: %v", err)
 		}
 		cancel()
-		doneWith(t, onDone, driver.Accepted, held...) // DONE-2
+		testkit.Settle(soon(t), t, onDone, driver.Accepted, held...) // DONE-2
 		if err := broker.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -539,7 +540,7 @@ func TestBrokerKilledWhileListening(t *testing.T) {
 			return n == 4
 		})
 		send()
-		poll(t, onPoll, 2, 10)
-		held = poll(t, onDone, 1, 10)
+		testkit.Poll(soon(t), t, onPoll, 2, 10)
+		held = testkit.Poll(soon(t), t, onDone, 1, 10)
 	}
 }

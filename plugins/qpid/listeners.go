@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 // listeners are those of one Conn.
@@ -49,7 +50,7 @@ func (ls *listeners) add(src driver.Source) (*listener, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed {
-		return nil, closedError("connection")
+		return nil, uplink.Closed("connection")
 	}
 	l := newListener(ls, src)
 	ls.open[l] = struct{}{}

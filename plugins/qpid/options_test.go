@@ -203,7 +203,7 @@ func TestHostOrder(t *testing.T) {
 		o := newHostOrder(hosts)
 		var got strings.Builder
 		for range 6 {
-			got.WriteString(o.take().Name)
+			got.WriteString(o.Next().Name)
 		}
 		order := "abcabc"
 		start := max(0, strings.Index(order, got.String()[:1]))
@@ -214,5 +214,29 @@ func TestHostOrder(t *testing.T) {
 	}
 	if len(first) != 3 {
 		t.Errorf("it begins with %v only", first)
+	}
+}
+
+// TestDefaultExchange: where the application's own default exchange stands for none, the options
+// for targets that name none take its place, in routable addresses.
+func TestDefaultExchange(t *testing.T) {
+	values, err := driver.ValidateOptions(optionSpecs(), map[string]string{"addressing_mode": "routable", "default_rpc_exchange": "rx", "pseudo_vhost": "false"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ app, target, want string }{
+		{"", "openstack", "rx"},
+		{"", "nova", "nova"},
+		{"nova", "nova", "rx"},
+		{"nova", "openstack", "openstack"},
+	} {
+		s, err := newSettings(driver.Config{DefaultExchange: tt.app, Options: values})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := s.addresses.For("").Message(&driver.Message{Kind: driver.Call, Target: driver.Target{Exchange: tt.target, Topic: "t"}})
+		if want := "openstack.org/om/rpc/anycast/" + tt.want + "/t"; got != want {
+			t.Errorf("default %q, target %q: got %s, want %s", tt.app, tt.target, got, want)
+		}
 	}
 }

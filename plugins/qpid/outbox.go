@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 const (
@@ -42,10 +44,7 @@ type outbox struct {
 	mu          sync.Mutex
 	lanes       map[laneKey]*lane // guarded by mu
 	answerLanes int               // those for the answers to one client; guarded by mu
-	outstanding int               // not settled; guarded by mu
-	closed      bool              // guarded by mu
-	waiters     int               // senders and closers that wait for room; guarded by mu
-	room        chan struct{}     // closed and replaced when outstanding falls and somebody waits; guarded by mu
+	room        *outbound.Room    // for what is not settled; guarded by mu
 	sweeper     *time.Timer       // guarded by mu
 	sweeping    bool              // the sweeper's timer runs; guarded by mu
 	swept       bool              // there will be no more sweeps; guarded by mu
@@ -55,8 +54,9 @@ func newOutbox(set *settings, l *link, book *replyBook) *outbox {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &outbox{
 		set: set, link: l, book: book, ctx: ctx, cancel: cancel,
-		maxAnswerLanes: fewAnswerLanes, lanes: make(map[laneKey]*lane), room: make(chan struct{}),
+		maxAnswerLanes: fewAnswerLanes, lanes: make(map[laneKey]*lane),
 	}
+	p.room = outbound.NewRoom(&p.mu, maxOutstanding)
 	book.ending = p.wakeCalls
 	return p
 }
@@ -75,12 +75,11 @@ func (p *outbox) wakeCalls() {
 
 // sendAsync is driver.AsyncSender's. sync is true when Send waits for the results.
 func (p *outbox) sendAsync(ctx context.Context, messages []*driver.Message, sync bool, done func(int, error)) {
-	b := newSending(ctx, len(messages), done)
-	b.sync = sync
+	caller, items := outbound.NewCaller(ctx, sync, done), make([]outgoing, len(messages))
 	now := time.Now()
 	for i, m := range messages {
-		b.items = append(b.items, outgoing{call: b, index: i})
-		o := &b.items[i]
+		o := &items[i]
+		o.caller, o.index = caller, i
 		if err := p.set.prepare(o, m, now); err != nil {
 			done(i, err)
 			continue
@@ -95,31 +94,31 @@ func (p *outbox) sendAsync(ctx context.Context, messages []*driver.Message, sync
 func (p *outbox) enqueue(ctx context.Context, o *outgoing) error {
 	away, changed := p.keepsOff(o)
 	p.mu.Lock()
-	for p.outstanding >= maxOutstanding && !p.closed && ctx.Err() == nil && away == nil {
-		p.awaitRoomLocked(ctx, changed)
+	for p.room.Full() && ctx.Err() == nil && away == nil {
+		p.room.Wait(ctx, changed)
 		away, changed = p.keepsOff(o)
 	}
 	switch {
-	case p.closed:
+	case p.room.Closed():
 		p.mu.Unlock()
-		return closedError("connection")
+		return uplink.Closed("connection")
 	case away != nil:
 		p.mu.Unlock()
-		p.link.miss()
+		p.link.Miss()
 		return away
 	case ctx.Err() != nil:
 		p.mu.Unlock()
-		_, trouble, _ := p.link.trouble()
-		return o.giveUp(ctx.Err(), trouble)
+		_, trouble, _ := p.link.Trouble()
+		return o.caller.GiveUp(trouble)
 	}
 	l := p.laneLocked(p.keyLocked(o.m))
-	if stuck := l.trouble; stuck != nil && (o.m.FailFast || l.queue.len() >= maxStuck) {
+	if stuck := l.trouble; stuck != nil && (o.m.FailFast || l.queue.Len() >= maxStuck) {
 		p.mu.Unlock()
 		return stuck
 	}
-	l.queue.pushBack(o)
+	l.queue.PushBack(o)
 	l.used = time.Now()
-	p.outstanding++
+	p.room.Take()
 	if !p.sweeping {
 		p.armLocked()
 	}
@@ -177,21 +176,7 @@ func (p *outbox) keepsOff(o *outgoing) (*driver.Error, <-chan struct{}) {
 	if !o.m.FailFast {
 		return nil, nil
 	}
-	return p.link.failing()
-}
-
-// awaitRoomLocked gives up mu while it waits for a change, of the room or by changed.
-func (p *outbox) awaitRoomLocked(ctx context.Context, changed <-chan struct{}) {
-	room := p.room
-	p.waiters++
-	p.mu.Unlock()
-	select {
-	case <-room:
-	case <-changed:
-	case <-ctx.Done():
-	}
-	p.mu.Lock()
-	p.waiters--
+	return p.link.Failing()
 }
 
 // settle calls done once, and not under mu.
@@ -210,11 +195,7 @@ func (p *outbox) settleLocked(o *outgoing) bool {
 		return false
 	}
 	o.stage = settled
-	p.outstanding--
-	if p.waiters > 0 {
-		close(p.room)
-		p.room = make(chan struct{})
-	}
+	p.room.Leave()
 	return true
 }
 
@@ -227,7 +208,7 @@ func (p *outbox) report(o *outgoing, err error) {
 	default:
 		p.book.failed(o.m.CallID)
 	}
-	o.call.done(o.index, err)
+	o.caller.Done(o.index, err)
 }
 
 // fate is a result that waits for mu to be given up.
@@ -246,19 +227,14 @@ func (p *outbox) reportAll(fates []fate) {
 // good-bye to the peer while ctx lasts.
 func (p *outbox) close(ctx context.Context) {
 	p.mu.Lock()
-	p.closed = true
-	close(p.room)
-	p.room = make(chan struct{})
-	for p.outstanding > 0 && ctx.Err() == nil {
-		p.awaitRoomLocked(ctx, nil)
-	}
+	p.room.Close(ctx)
 	p.swept = true
 	if p.sweeper != nil {
 		p.sweeper.Stop()
 	}
 	var over []fate
 	for _, l := range p.lanes {
-		over = l.failLocked(over, closedError("connection"))
+		over = l.failLocked(over, uplink.Closed("connection"))
 	}
 	p.mu.Unlock()
 	p.reportAll(over)

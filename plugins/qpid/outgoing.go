@@ -7,31 +7,8 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
-
-// sending is what the messages of one call have in common.
-type sending struct {
-	done    func(index int, err error)
-	ended   <-chan struct{} // the caller's ctx
-	cause   func() error    // its error once it ended
-	bounded bool            // the caller's ctx has a deadline
-	sync    bool            // of Send, which says why the broker is away (SEND-4)
-	items   []outgoing
-}
-
-func newSending(ctx context.Context, n int, done func(int, error)) *sending {
-	_, bounded := ctx.Deadline()
-	return &sending{done: done, ended: ctx.Done(), cause: ctx.Err, bounded: bounded, items: make([]outgoing, 0, n)}
-}
-
-func (b *sending) hasEnded() bool {
-	select {
-	case <-b.ended:
-		return true
-	default:
-		return false
-	}
-}
 
 // stage is how far a message has got.
 type stage uint8
@@ -46,7 +23,7 @@ const (
 // outgoing is one message on its way to the broker. The fields below the line change and are
 // guarded by outbox.mu.
 type outgoing struct {
-	call     *sending
+	caller   *outbound.Caller
 	index    int
 	m        *driver.Message // lent until done is called; nil after it
 	deadline time.Time       // the end of TimeLeft; zero when it has none
@@ -82,7 +59,7 @@ func (s *settings) prepare(o *outgoing, m *driver.Message, now time.Time) error 
 		return driver.Errorf(driver.ReasonUnsupported, "the qpid driver cannot send a message of kind %d", m.Kind)
 	}
 	if m.TimeLeft < 0 {
-		return expiredError()
+		return outbound.Expired(nil)
 	}
 	o.m = m
 	patience := s.patience(m.Kind)
@@ -93,7 +70,7 @@ func (s *settings) prepare(o *outgoing, m *driver.Message, now time.Time) error 
 		if o.deadline.After(o.answerBy) {
 			o.answerBy = o.deadline
 		}
-	case !o.call.bounded:
+	case !o.caller.Bounded():
 		o.limit = o.answerBy
 	}
 	return nil
@@ -119,23 +96,16 @@ func (s *settings) patience(kind driver.Kind) time.Duration {
 // fallbackTimeout stands for an option that says nothing.
 const fallbackTimeout = 30 * time.Second
 
-func expiredError() *driver.Error {
-	return driver.Errorf(driver.ReasonExpired, "the message waited longer than its time and was not sent")
-}
-
 // overdue says why a message that has not left is given up, or nil. trouble is what keeps it.
 func (o *outgoing) overdue(now time.Time, trouble *driver.Error) error {
 	if o.trouble != nil {
 		trouble = o.trouble // of this very message: it says more
 	}
 	switch {
-	case o.call.hasEnded():
-		return o.giveUp(o.call.cause(), trouble)
+	case o.caller.HasEnded():
+		return o.caller.GiveUp(trouble)
 	case !o.deadline.IsZero() && now.After(o.deadline):
-		if trouble != nil {
-			return trouble // the reason says more than that time passed
-		}
-		return expiredError()
+		return outbound.Expired(trouble)
 	case !o.limit.IsZero() && now.After(o.limit):
 		if trouble != nil {
 			return trouble
@@ -146,28 +116,19 @@ func (o *outgoing) overdue(now time.Time, trouble *driver.Error) error {
 	return nil
 }
 
-// giveUp is the error of a message that has not left when its ctx ended. Send says what kept it
-// (SEND-4); SendAsync says that it was given up, and the cause in words (ASYNC-4).
-func (o *outgoing) giveUp(ended error, trouble *driver.Error) error {
-	if o.call.sync && trouble != nil {
-		return trouble
-	}
-	return endedError(ended, trouble)
-}
-
 // doubtful is the error of a message that may have left, and nobody waits for the peer's word any
 // longer; nil while somebody does.
 func (o *outgoing) doubtful(now time.Time, trouble *driver.Error) error {
-	ended := o.call.hasEnded()
+	ended := o.caller.HasEnded()
 	if !ended && now.Before(o.answerBy) {
 		return nil
 	}
 	if trouble != nil {
-		return inDoubt(trouble)
+		return outbound.InDoubt(trouble)
 	}
 	e := driver.Errorf(driver.ReasonExpired, "the peer did not say in time what became of the message")
-	if ended && o.call.cause() == context.Canceled {
+	if ended && o.caller.Err() == context.Canceled {
 		e.Reason = driver.ReasonCancelled
 	}
-	return inDoubt(e)
+	return outbound.InDoubt(e)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	amqp "github.com/Azure/go-amqp"
+
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 const (
@@ -166,7 +168,7 @@ func (p *pool) begin(ctx context.Context) (*amqp.Session, error) {
 	p.mu.Lock()
 	rest := endRest - time.Since(p.ended)
 	p.mu.Unlock()
-	if rest > 0 && !sleep(ctx, rest) {
+	if rest > 0 && !uplink.Sleep(ctx, rest) {
 		return nil, linkError("begin a session with "+p.host, ctx.Err())
 	}
 	begun, err := p.conn.NewSession(ctx, nil)

@@ -13,6 +13,7 @@ import (
 	amqp "github.com/Azure/go-amqp"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 // renewAfter is how many settled messages a link carries before it is made anew: after some twenty
@@ -44,7 +45,7 @@ type sendLink struct {
 	stale   atomic.Bool  // it took messages and takes none any more: another one is tried
 
 	// Guarded by outbox.mu.
-	pending  deque[inFlight]
+	pending  outbound.Deque[inFlight]
 	taken    int64 // how many outcomes were acted upon
 	lastHead *outgoing
 	waiting  context.Context    //nolint:containedctx // of the waits for the oldest
@@ -80,7 +81,7 @@ func (k *sendLink) ended() bool {
 func (k *sendLink) usable() bool { return !k.over() && k.count < renewAfter }
 
 // fullLocked reports whether no more messages may be sent before the peer has told more outcomes.
-func (k *sendLink) fullLocked() bool { return k != nil && k.pending.len() >= k.window && !k.over() }
+func (k *sendLink) fullLocked() bool { return k != nil && k.pending.Len() >= k.window && !k.over() }
 
 // retire gives the lane's link up. What is open on it gets its outcome still.
 func (l *lane) retire() {
@@ -129,14 +130,14 @@ func (k *sendLink) receive() {
 func (k *sendLink) head() (inFlight, context.Context, bool) {
 	for {
 		k.l.p.mu.Lock()
-		for k.pending.len() > 0 && k.pending.at(0).o.stage == settled {
-			k.pending.popFront() // nobody waits for its outcome
+		for k.pending.Len() > 0 && k.pending.At(0).o.stage == settled {
+			k.pending.PopFront() // nobody waits for its outcome
 		}
-		if k.pending.len() > 0 {
+		if k.pending.Len() > 0 {
 			if k.waiting == nil || k.waiting.Err() != nil {
 				k.waiting, k.wait = context.WithCancel(context.Background())
 			}
-			head, ctx := k.pending.at(0), k.waiting
+			head, ctx := k.pending.At(0), k.waiting
 			k.l.p.mu.Unlock()
 			return head, ctx, true
 		}
@@ -152,10 +153,10 @@ func (k *sendLink) head() (inFlight, context.Context, bool) {
 // nudgeLocked ends the wait for the oldest message when another may have its outcome, or nobody
 // waits for the oldest.
 func (k *sendLink) nudgeLocked() {
-	if k.pending.len() == 0 || k.wait == nil {
+	if k.pending.Len() == 0 || k.wait == nil {
 		return
 	}
-	head := k.pending.at(0).o
+	head := k.pending.At(0).o
 	if head.stage == settled || head == k.lastHead && k.told.Load() > k.taken {
 		k.wait()
 	}
@@ -166,7 +167,7 @@ func (k *sendLink) nudgeLocked() {
 func (k *sendLink) first(o *outgoing, state amqp.DeliveryState) {
 	k.l.p.mu.Lock()
 	full := k.fullLocked()
-	k.pending.popFront()
+	k.pending.PopFront()
 	k.taken++
 	k.l.p.mu.Unlock()
 	if full {
@@ -178,9 +179,9 @@ func (k *sendLink) first(o *outgoing, state amqp.DeliveryState) {
 // scan acts upon the outcomes that are known, of whatever message. It returns why the link ended.
 func (k *sendLink) scan() error {
 	k.l.p.mu.Lock()
-	all := make([]inFlight, k.pending.len())
+	all := make([]inFlight, k.pending.Len())
 	for i := range all {
-		all[i] = k.pending.at(i)
+		all[i] = k.pending.At(i)
 	}
 	k.l.p.mu.Unlock()
 	known := make(map[*outgoing]amqp.DeliveryState)
@@ -197,7 +198,7 @@ func (k *sendLink) scan() error {
 		return nil
 	}
 	k.l.p.mu.Lock()
-	k.pending.keep(func(f inFlight) bool { _, told := known[f.o]; return !told })
+	k.pending.Keep(func(f inFlight) bool { _, told := known[f.o]; return !told })
 	k.taken += int64(len(known))
 	k.l.p.mu.Unlock()
 	signal(k.l.wake)
@@ -226,9 +227,9 @@ func peek(receipt amqp.SendReceipt) (amqp.DeliveryState, error) {
 func (k *sendLink) last(err error) error {
 	k.dead.Store(true)
 	k.l.p.mu.Lock()
-	all := make([]inFlight, 0, k.pending.len())
-	for k.pending.len() > 0 {
-		all = append(all, k.pending.popFront())
+	all := make([]inFlight, 0, k.pending.Len())
+	for k.pending.Len() > 0 {
+		all = append(all, k.pending.PopFront())
 	}
 	k.l.p.mu.Unlock()
 	signal(k.l.wake)
@@ -242,7 +243,7 @@ func (k *sendLink) last(err error) error {
 		case guilty != nil && bytes.Equal(guilty, f.receipt.DeliveryTag()):
 			k.l.p.settle(f.o, cause)
 		default:
-			k.l.p.settle(f.o, inDoubt(cause))
+			k.l.p.settle(f.o, outbound.InDoubt(cause))
 		}
 	}
 	return err
@@ -326,7 +327,7 @@ func judge(what string, state amqp.DeliveryState) (err *driver.Error, again bool
 	case *amqp.StateModified:
 		switch {
 		case s.DeliveryFailed:
-			return inDoubt(driver.Errorf(driver.ReasonInternal, "%s: a receiver took it and failed (modified, delivery-failed)", what)), false
+			return outbound.InDoubt(driver.Errorf(driver.ReasonInternal, "%s: a receiver took it and failed (modified, delivery-failed)", what)), false
 		case s.UndeliverableHere:
 			return driver.Errorf(driver.ReasonNoRoute, "%s: the receiver does not want it (modified, undeliverable-here)", what), false
 		default:
@@ -336,7 +337,7 @@ func judge(what string, state amqp.DeliveryState) (err *driver.Error, again bool
 		e := answerError(what+" was rejected", s.Error)
 		return e, false
 	default:
-		return inDoubt(driver.Errorf(driver.ReasonInternal, "%s: the peer settled it and does not say how", what)), false
+		return outbound.InDoubt(driver.Errorf(driver.ReasonInternal, "%s: the peer settled it and does not say how", what)), false
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 const (
@@ -366,7 +367,7 @@ func (l *listener) lose(calls []string) {
 		e := driver.Errorf(driver.ReasonNotConnected, "the address for the reply ended before the reply came").
 			WithHint("the server may have run the call; call again if that does no harm")
 		l.add(&held{
-			d:       &driver.Delivery{Message: driver.Message{Kind: driver.Reply, CallID: id}, Lost: inDoubt(e)},
+			d:       &driver.Delivery{Message: driver.Message{Kind: driver.Reply, CallID: id}, Lost: outbound.InDoubt(e)},
 			arrived: time.Now(),
 		})
 	}

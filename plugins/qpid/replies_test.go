@@ -11,6 +11,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // noteSent notes a call that left at once, and reports what writing does.
@@ -21,7 +22,7 @@ func noteSent(b *replyBook, s *session, name, addr, callID string, until time.Ti
 // replyAddress is what a name stands for now.
 func replyAddress(t testing.TB, c *conn, name string) (*session, string) {
 	t.Helper()
-	s, err := c.link.await(soon(t), false)
+	s, err := c.link.Await(soon(t), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func TestReplies(t *testing.T) {
 func severalNames(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
 	for _, name := range []string{"r1", "r2"} {
-		l := listen(t, p.c, replies(name))
+		l := listen(t, p.c, testkit.Replies(name))
 		to := called(t, p.c, name, "call-"+name)
 		s := p.peer.sender(to)
 		beat := &amqp.Message{Properties: &amqp.MessageProperties{CorrelationID: "call-" + name}}
@@ -72,11 +73,11 @@ func severalNames(t *testing.T, addr string) {
 				t.Fatal(err)
 			}
 		}
-		got := poll(t, l, 2, 10)
+		got := testkit.Poll(soon(t), t, l, 2, 10)
 		if got[0].Kind != driver.Heartbeat || got[1].Kind != driver.Reply || got[1].CallID != "call-"+name || got[1].Lost != nil {
 			t.Errorf("got %+v and %+v", got[0], got[1])
 		}
-		doneWith(t, l, driver.Accepted, got...)
+		testkit.Settle(soon(t), t, l, driver.Accepted, got...)
 		if n := p.c.book.outstanding(name); n != 0 {
 			t.Errorf("%d calls are open after the answer", n)
 		}
@@ -86,14 +87,14 @@ func severalNames(t *testing.T, addr string) {
 // detachedReplyLink: the calls of that link are in doubt and nothing else (LOST-1, LOST-2).
 func detachedReplyLink(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l, other := listen(t, p.c, replies("r1")), listen(t, p.c, replies("r2"))
+	l, other := listen(t, p.c, testkit.Replies("r1")), listen(t, p.c, testkit.Replies("r2"))
 	old := called(t, p.c, "r1", "lost")
 	called(t, p.c, "r1", "answered")
 	called(t, p.c, "r2", "of another name")
 	if err := p.peer.sender(old).Send(soon(t), rawReply("answered"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := poll(t, l, 1, 10); got[0].CallID != "answered" {
+	if got := testkit.Poll(soon(t), t, l, 1, 10); got[0].CallID != "answered" {
 		t.Fatalf("got %+v", got[0])
 	}
 	ll := l.(*listener)
@@ -102,7 +103,7 @@ func detachedReplyLink(t *testing.T, addr string) {
 		go func() { _ = a.rx.Close(context.Background()) }() // as if the peer had
 	}
 	ll.mu.Unlock()
-	got := poll(t, l, 1, 10)[0]
+	got := testkit.Poll(soon(t), t, l, 1, 10)[0]
 	if got.Kind != driver.Reply || got.CallID != "lost" || got.Token != 0 || got.Lost == nil || !got.Lost.InDoubt {
 		t.Errorf("got %+v", got)
 	}
@@ -111,7 +112,7 @@ func detachedReplyLink(t *testing.T, addr string) {
 		_, fresh = replyAddress(t, p.c, "r1")
 		return fresh != old
 	})
-	s, _ := p.c.link.await(soon(t), false)
+	s, _ := p.c.link.Await(soon(t), false)
 	if noteSent(p.c.book, s, "r1", old, "x", time.Time{}) {
 		t.Error("a call may still be sent with the address that ended")
 	}
@@ -119,24 +120,24 @@ func detachedReplyLink(t *testing.T, addr string) {
 	if err := p.peer.sender(fresh).Send(soon(t), rawReply("next"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := poll(t, l, 1, 10)[0]; got.CallID != "next" || got.Lost != nil {
+	if got := testkit.Poll(soon(t), t, l, 1, 10)[0]; got.CallID != "next" || got.Lost != nil {
 		t.Errorf("got %+v", got)
 	}
-	nothing(t, other)
+	testkit.Nothing(t, other)
 }
 
 // lateAndTwice: the core knows what it waits for; here nothing is kept of it.
 func lateAndTwice(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, replies("r1"))
+	l := listen(t, p.c, testkit.Replies("r1"))
 	s := p.peer.sender(called(t, p.c, "r1", "a"))
 	for _, id := range []string{"a", "a", "unknown"} {
 		if err := s.Send(soon(t), rawReply(id), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got := poll(t, l, 3, 10)
-	doneWith(t, l, driver.Accepted, got...)
+	got := testkit.Poll(soon(t), t, l, 3, 10)
+	testkit.Settle(soon(t), t, l, driver.Accepted, got...)
 	p.c.book.mu.Lock()
 	defer p.c.book.mu.Unlock()
 	if len(p.c.book.calls) != 0 {
@@ -147,7 +148,7 @@ func lateAndTwice(t *testing.T, addr string) {
 // lastAnswers: Stop waits for them (LOST-3).
 func lastAnswers(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, replies("r1"))
+	l := listen(t, p.c, testkit.Replies("r1"))
 	to := called(t, p.c, "r1", "a")
 	stopped := make(chan error, 1)
 	go func() { stopped <- l.(driver.Stopper).Stop(soon(t)) }()
@@ -162,7 +163,7 @@ func lastAnswers(t *testing.T, addr string) {
 	if err := <-stopped; err != nil {
 		t.Fatal(err)
 	}
-	if got := poll(t, l, 1, 10)[0]; got.CallID != "a" || got.Lost != nil {
+	if got := testkit.Poll(soon(t), t, l, 1, 10)[0]; got.CallID != "a" || got.Lost != nil {
 		t.Errorf("got %+v", got)
 	}
 	if _, err := l.Poll(soon(t), 1); driver.ReasonOf(err) != driver.ReasonClosed {
@@ -172,12 +173,12 @@ func lastAnswers(t *testing.T, addr string) {
 
 func lastAnswersMissing(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, replies("r1"))
+	l := listen(t, p.c, testkit.Replies("r1"))
 	called(t, p.c, "r1", "a")
-	if err := l.(driver.Stopper).Stop(within(t, 100*time.Millisecond)); err != nil {
+	if err := l.(driver.Stopper).Stop(testkit.Within(t, 100*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if got := poll(t, l, 1, 10)[0]; got.CallID != "a" || got.Lost == nil {
+	if got := testkit.Poll(soon(t), t, l, 1, 10)[0]; got.CallID != "a" || got.Lost == nil {
 		t.Errorf("got %+v, want it to be lost", got)
 	}
 	if _, err := l.Poll(soon(t), 1); driver.ReasonOf(err) != driver.ReasonClosed {
@@ -188,7 +189,7 @@ func lastAnswersMissing(t *testing.T, addr string) {
 // moreThanTheCredit: nobody polls while Stop waits, and the answers come all the same.
 func moreThanTheCredit(t *testing.T, addr string) {
 	p := newPlace(t, addr, map[string]string{optReplyCredit: "2"})
-	l := listen(t, p.c, replies("r1"))
+	l := listen(t, p.c, testkit.Replies("r1"))
 	const calls = 20
 	var to string
 	for i := range calls {
@@ -203,7 +204,7 @@ func moreThanTheCredit(t *testing.T, addr string) {
 	if err := l.(driver.Stopper).Stop(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range poll(t, l, calls, 100) {
+	for _, d := range testkit.Poll(soon(t), t, l, calls, 100) {
 		if d.Lost != nil {
 			t.Errorf("call %s is lost", d.CallID)
 		}
@@ -213,8 +214,8 @@ func moreThanTheCredit(t *testing.T, addr string) {
 // repliesByName is the way for peers that make no reply addresses.
 func repliesByName(t *testing.T, addr string) {
 	p := newPlace(t, addr, nil)
-	l := listen(t, p.c, replies("r1")).(*listener)
-	s, err := p.c.link.await(soon(t), false)
+	l := listen(t, p.c, testkit.Replies("r1")).(*listener)
+	s, err := p.c.link.Await(soon(t), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func TestReplyBookForgets(t *testing.T) {
 	b.listen("r", nil)
 	why := driver.Errorf(driver.ReasonUnsupported, "it cannot").WithHint("do this")
 	b.refused("r", why)
-	if _, known, err := b.address(within(t, 10*time.Millisecond), s, "r"); !known || err == nil || err.Reason != driver.ReasonUnsupported || err.Hint != why.Hint {
+	if _, known, err := b.address(testkit.Within(t, 10*time.Millisecond), s, "r"); !known || err == nil || err.Reason != driver.ReasonUnsupported || err.Hint != why.Hint {
 		t.Errorf("a name without a link: %v %v", known, err)
 	}
 	b.attached("r", s, "a1")
@@ -318,13 +319,13 @@ func TestBrokerKilledWhileCalling(t *testing.T) {
 	t.Parallel()
 	broker := peertest.RunBrokerJ(t, nil)
 	p := newPlace(t, broker.Addr(), nil)
-	l := listen(t, p.c, replies("r1"))
+	l := listen(t, p.c, testkit.Replies("r1"))
 	called(t, p.c, "r1", "a")
 	called(t, p.c, "r1", "b")
 	if err := broker.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range poll(t, l, 2, 10) {
+	for _, d := range testkit.Poll(soon(t), t, l, 2, 10) {
 		if d.Lost == nil || !d.Lost.InDoubt || d.Kind != driver.Reply {
 			t.Errorf("got %+v", d)
 		}
@@ -336,7 +337,7 @@ func TestBrokerKilledWhileCalling(t *testing.T) {
 	if err := newPeer(t, broker.Addr()).sender(to).Send(soon(t), rawReply("c"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := poll(t, l, 1, 10)[0]; got.CallID != "c" || got.Lost != nil {
+	if got := testkit.Poll(soon(t), t, l, 1, 10)[0]; got.CallID != "c" || got.Lost != nil {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -8,92 +8,26 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/Azure/go-amqp"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
 )
 
 const longEnough = time.Minute // for what a busy machine may take its time for
 
-// states collects what a Conn reports.
-type states struct {
-	mu  sync.Mutex
-	all []driver.State // guarded by mu
-	ch  chan struct{}  // of capacity one
-}
-
-func (s *states) report(st driver.State) {
-	s.mu.Lock()
-	s.all = append(s.all, st)
-	s.mu.Unlock()
-	select {
-	case s.ch <- struct{}{}:
-	default:
-	}
-}
-
-// await waits for a state of that phase, among those reported from the first on.
-func (s *states) await(t *testing.T, from int, phase driver.Phase) driver.State {
-	t.Helper()
-	limit := time.After(longEnough)
-	for {
-		s.mu.Lock()
-		for _, st := range s.all[min(from, len(s.all)):] {
-			if st.Phase == phase {
-				s.mu.Unlock()
-				return st
-			}
-		}
-		s.mu.Unlock()
-		select {
-		case <-s.ch:
-		case <-limit:
-			t.Fatalf("no state %v", phase)
-		}
-	}
-}
-
-func (s *states) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
-}
-
 // openSender opens a Conn to the broker at addr.
-func openSender(t testing.TB, addr string, options map[string]string) (*conn, *states) {
+func openSender(t testing.TB, addr string, options map[string]string) (*conn, *testkit.States) {
 	t.Helper()
-	values, err := driver.ValidateOptions(optionSpecs(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st := &states{ch: make(chan struct{}, 1)}
-	c, err := newDriver().Open(t.Context(), driver.Config{
-		Driver: "qpid", Hosts: []driver.Host{{Name: host, Port: number}}, Options: values, AppName: "test", Report: st.report,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), longEnough)
-		defer cancel()
-		if err := c.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return c.(*conn), st
+	st := testkit.NewStates()
+	cfg := testkit.Config(t, newDriver(), addr, "", &testkit.Logs{}, options)
+	cfg.Logger, cfg.Report = nil, st.Report
+	return testkit.Open(t, newDriver(), cfg, longEnough).(*conn), st
 }
 
 // rawSession is a session of the library alone.
@@ -195,7 +129,7 @@ func settledAndUnsettled(t *testing.T, addr string) {
 	const n = 10_000
 	c, st := openSender(t, addr, nil)
 	r := rawReceiver(t, addr, "unicast.openstack.mixed", nil)
-	w := newWaiter(n)
+	w := outbound.NewResults(n)
 	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
 	defer cancel()
 	go func() {
@@ -205,18 +139,18 @@ func settledAndUnsettled(t *testing.T, addr string) {
 			if i%2 == 0 {
 				m = callTo("mixed", id)
 			}
-			c.SendAsync(ctx, []*driver.Message{m}, func(_ int, err error) { w.done(i, err) })
+			c.SendAsync(ctx, []*driver.Message{m}, func(_ int, err error) { w.Done(i, err) })
 		}
 	}()
 	seen := receiveIDs(t, r, n)
-	<-w.all
-	if err := w.result(); err != nil {
+	<-w.All()
+	if err := w.Err(); err != nil {
 		t.Error(err)
 	}
 	if len(seen) != n {
 		t.Errorf("%d of %d arrived", len(seen), n)
 	}
-	for _, s := range st.all {
+	for _, s := range st.All() {
 		if s.Phase == driver.Connecting && s.Err != nil {
 			t.Errorf("the connection was lost: %v", s.Err)
 		}
@@ -268,8 +202,8 @@ func TestMessageTooLarge(t *testing.T) {
 			t.Errorf("message %d: %v", i, e)
 		}
 	}
-	if got := st.len(); got != 2 {
-		t.Errorf("%d states: %v", got, st.all)
+	if got := st.Len(); got != 2 {
+		t.Errorf("%d states: %v", got, st.All())
 	}
 }
 
@@ -380,8 +314,8 @@ func answerToNobody(t *testing.T, addr string) {
 		if seen := receiveIDs(t, r, n*9/10); len(seen) != n*9/10 {
 			t.Errorf("%d answers arrived", len(seen))
 		}
-		if got := st.len(); got != 2 {
-			t.Errorf("%d states: %v", got, st.all)
+		if got := st.Len(); got != 2 {
+			t.Errorf("%d states: %v", got, st.All())
 		}
 	}
 }
@@ -390,13 +324,13 @@ func closeWithSends(t *testing.T, addr string) {
 	const n = 5000
 	c, _ := openSender(t, addr, nil)
 	r := rawReceiver(t, addr, "unicast.openstack.closing", nil)
-	w := newWaiter(n)
+	w := outbound.NewResults(n)
 	for i := range n {
 		m := castTo("closing", fmt.Sprint("c", i))
 		if i%2 == 0 {
 			m.Kind, m.CallID, m.ReplyTo = driver.Call, m.UniqueID, "elsewhere"
 		}
-		c.SendAsync(t.Context(), []*driver.Message{m}, func(_ int, err error) { w.done(i, err) })
+		c.SendAsync(t.Context(), []*driver.Message{m}, func(_ int, err error) { w.Done(i, err) })
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
 	defer cancel()
@@ -404,11 +338,11 @@ func closeWithSends(t *testing.T, addr string) {
 		t.Fatal(err)
 	}
 	select {
-	case <-w.all:
+	case <-w.All():
 	default:
 		t.Fatal("a message has no result when Close has returned")
 	}
-	if err := w.result(); err != nil {
+	if err := w.Err(); err != nil {
 		t.Fatal(err)
 	}
 	if seen := receiveIDs(t, r, n); len(seen) != n {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 	"github.com/parleymq/parley/plugins/qpid/internal/scripted"
 )
 
@@ -41,8 +42,8 @@ func TestSendingWhereTheBrokerIsAway(t *testing.T) {
 	if err := send(t, c, short); driver.ReasonOf(err) != driver.ReasonNotConnected {
 		t.Errorf("until its time is over: %v", err)
 	}
-	if c.out.outstanding != 0 {
-		t.Errorf("%d messages are left", c.out.outstanding)
+	if !c.out.room.Empty() {
+		t.Error("messages are left")
 	}
 }
 
@@ -68,12 +69,12 @@ func TestNoCredit(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const n = 200
-	kept := newWaiter(n)
+	kept := outbound.NewResults(n)
 	for i := range n {
 		m := callTo("full", fmt.Sprint("k", i))
-		c.SendAsync(ctx, []*driver.Message{m}, func(_ int, err error) { kept.done(i, err) })
+		c.SendAsync(ctx, []*driver.Message{m}, func(_ int, err error) { kept.Done(i, err) })
 	}
-	blocked := st.await(t, 0, driver.Blocked)
+	blocked := st.Await(t, 0, driver.Blocked)
 	if driver.ReasonOf(blocked.Err) != driver.ReasonBrokerBlocked {
 		t.Errorf("state %v", blocked)
 	}
@@ -90,15 +91,15 @@ func TestNoCredit(t *testing.T) {
 	if err := send(t, c, callTo("other", "1")); err != nil {
 		t.Errorf("to another address: %v", err)
 	}
-	from := st.len()
+	from := st.Len()
 	p.HoldCredit("unicast.openstack.full", false)
-	st.await(t, from, driver.Ready)
+	st.Await(t, from, driver.Ready)
 	select {
-	case <-kept.all:
+	case <-kept.All():
 	case <-time.After(longEnough):
 		t.Fatal("the messages that waited were not sent")
 	}
-	if err := kept.result(); err != nil {
+	if err := kept.Err(); err != nil {
 		t.Error(err)
 	}
 }
@@ -123,7 +124,7 @@ func TestAFullQueue(t *testing.T) {
 	if driver.ReasonOf(err) != driver.ReasonBrokerBlocked || driver.AsError(err).InDoubt {
 		t.Fatal(err)
 	}
-	st.await(t, 0, driver.Blocked)
+	st.Await(t, 0, driver.Blocked)
 	if err := send(t, c, callTo("other", "1")); err != nil {
 		t.Errorf("to another address: %v", err)
 	}
@@ -135,14 +136,14 @@ func TestBrokerKilledWhileSending(t *testing.T) {
 	b := peertest.RunBrokerJ(t, nil)
 	c, st := openSender(t, b.Addr(), nil)
 	first := rawReceiver(t, b.Addr(), "unicast.openstack.killed", nil)
-	st.await(t, 0, driver.Ready)
+	st.Await(t, 0, driver.Ready)
 	const n = 20_000
-	w := newWaiter(n)
+	w := outbound.NewResults(n)
 	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
 	defer cancel()
 	go func() {
 		for i := range n {
-			c.SendAsync(ctx, []*driver.Message{callTo("killed", fmt.Sprint("k", i))}, func(_ int, err error) { w.done(i, err) })
+			c.SendAsync(ctx, []*driver.Message{callTo("killed", fmt.Sprint("k", i))}, func(_ int, err error) { w.Done(i, err) })
 		}
 	}()
 	seen := receiveIDs(t, first, n/10)
@@ -160,7 +161,7 @@ func TestBrokerKilledWhileSending(t *testing.T) {
 	if err := b.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
-	<-w.all
+	<-w.All()
 	second := rawReceiver(t, b.Addr(), "unicast.openstack.killed", nil)
 	if err := send(t, c, callTo("killed", "last")); err != nil {
 		t.Fatal(err)
@@ -172,7 +173,7 @@ func TestBrokerKilledWhileSending(t *testing.T) {
 	}
 	doubts, taken := 0, 0
 	for i := range n {
-		switch err := driver.AsError(driver.MessageErr(w.result(), i)); {
+		switch err := driver.AsError(driver.MessageErr(w.Err(), i)); {
 		case err == nil:
 			taken++
 		case !err.InDoubt:

@@ -11,6 +11,7 @@ import (
 	amqp "github.com/Azure/go-amqp"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 func TestOutcomesOfTheWire(t *testing.T) {
@@ -95,7 +96,7 @@ func TestTimesOfAMessage(t *testing.T) {
 		{"a call that is kept", open, driver.Message{Kind: driver.Call, TimeLeft: time.Minute}, time.Minute, time.Minute, trouble, driver.ReasonBrokerBlocked},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := &outgoing{call: newSending(tt.ctx, 1, nil)}
+			o := &outgoing{caller: outbound.NewCaller(tt.ctx, false, nil)}
 			if err := s.prepare(o, &tt.m, now); err != nil {
 				t.Fatal(err)
 			}
@@ -131,8 +132,7 @@ func TestAMessageWhoseCtxEnded(t *testing.T) {
 		{true, trouble, driver.ReasonBrokerBlocked},
 		{false, trouble, driver.ReasonCancelled},
 	} {
-		o := &outgoing{call: newSending(ctx, 1, nil)}
-		o.call.sync = tt.sync
+		o := &outgoing{caller: outbound.NewCaller(ctx, tt.sync, nil)}
 		if err := s.prepare(o, &driver.Message{Kind: driver.Cast}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +158,7 @@ func TestWhatCannotBeSent(t *testing.T) {
 		{driver.Message{Kind: driver.Heartbeat}, driver.ReasonConfig},
 		{driver.Message{Kind: driver.Cast, TimeLeft: -1}, driver.ReasonExpired},
 	} {
-		o := &outgoing{call: newSending(t.Context(), 1, nil)}
+		o := &outgoing{caller: outbound.NewCaller(t.Context(), false, nil)}
 		if err := s.prepare(o, &tt.m, time.Now()); driver.ReasonOf(err) != tt.want {
 			t.Errorf("%v: %v, want %s", tt.m.Kind, err, tt.want)
 		}

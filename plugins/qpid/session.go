@@ -3,10 +3,12 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	amqp "github.com/Azure/go-amqp"
 
+	"github.com/parleymq/parley/plugin/driver"
 	"github.com/parleymq/parley/plugins/qpid/internal/address"
 	"github.com/parleymq/parley/plugins/qpid/internal/amqpopen"
 )
@@ -47,8 +49,25 @@ func hasRelay(offered []string) bool {
 	return false
 }
 
-// close ends the connection by the deadline at the latest, politely if possible.
-func (s *session) close(deadline time.Time) {
+// Peer implements uplink.Session.
+func (s *session) Peer() string { return s.host }
+
+// Watch implements uplink.Session. That an address takes no messages, which is all that this wire
+// knows, is reported by the lanes (uplink.Link.Stall).
+func (s *session) Watch(ctx context.Context, _ func(*driver.Error)) *driver.Error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.conn.Done():
+		return lostError(s.host, s.conn.Err())
+	}
+}
+
+// End implements uplink.Session.
+func (s *session) End() { close(s.done) }
+
+// Close implements uplink.Session.
+func (s *session) Close(deadline time.Time) {
 	cut := time.AfterFunc(time.Until(deadline), s.cut)
 	defer cut.Stop()
 	// The error is that of a connection which is going away anyhow.

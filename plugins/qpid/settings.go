@@ -52,7 +52,7 @@ type settings struct {
 func newSettings(cfg driver.Config) (*settings, error) {
 	if cfg.Variant != "" {
 		return nil, driver.Errorf(driver.ReasonConfig, "the qpid driver has no variant %q", cfg.Variant).
-			WithHint("write qpid:// without anything behind the name")
+			WithHint("write qpid:// without anything behind the name; for TLS set %s=true", tlspeer.OptEnabled)
 	}
 	o := cfg.Options
 	tls, err := tlspeer.FromConfig(cfg)
@@ -68,7 +68,7 @@ func newSettings(cfg driver.Config) (*settings, error) {
 		container: o.String(optContainerName), idleTimeout: o.Duration(optIdleTimeout), trace: o.Bool(optTrace), tls: tls,
 		dialTimeout:   dialTimeout,
 		retryInterval: o.Duration(optRetryInterval), retryBackoff: o.Int(optRetryBackoff), intervalMax: o.Duration(optIntervalMax),
-		addresses:      addressOptions(o),
+		addresses:      addressOptions(o, cfg.DefaultExchange),
 		linkRetryDelay: o.Duration(optLinkRetryDelay), replyRetry: o.Int(optReplyRetry),
 		replyTimeout: o.Duration(optReplyTimeout), sendTimeout: o.Duration(optSendTimeout), notifyTimeout: o.Duration(optNotifyTimeout),
 		senderLinkTimeout: o.Duration(optSenderTimeout),
@@ -133,8 +133,11 @@ func words(list string) []string {
 		func(w string) bool { return w == "" })
 }
 
-func addressOptions(o driver.Options) address.Options {
+func addressOptions(o driver.Options, exchange string) address.Options {
 	a := address.Defaults()
+	if exchange != "" {
+		a.DefaultExchange = exchange
+	}
 	a.Mode = address.Mode(o.String(optAddressingMode))
 	a.ServerRequestPrefix, a.BroadcastPrefix, a.GroupRequestPrefix = o.String(optServerPrefix), o.String(optBroadcastPrefix), o.String(optGroupPrefix)
 	a.RPCAddressPrefix, a.NotifyAddressPrefix = o.String(optRPCPrefix), o.String(optNotifyPrefix)

@@ -9,6 +9,7 @@ import (
 	amqp "github.com/Azure/go-amqp"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 // verdict is what a message is settled with.
@@ -102,8 +103,8 @@ type settler struct {
 	ended chan struct{}
 
 	mu     sync.Mutex
-	queue  deque[settlement] // guarded by mu
-	closed bool              // guarded by mu
+	queue  outbound.Deque[settlement] // guarded by mu
+	closed bool                       // guarded by mu
 }
 
 type settlement struct {
@@ -121,10 +122,10 @@ func (s *settler) run(a *attachment) {
 	defer close(s.ended)
 	for {
 		s.mu.Lock()
-		closed, some := s.closed, s.queue.len() > 0
+		closed, some := s.closed, s.queue.Len() > 0
 		var next settlement
 		if some {
-			next = s.queue.popFront()
+			next = s.queue.PopFront()
 		}
 		s.mu.Unlock()
 		switch {
@@ -145,7 +146,7 @@ func (s *settler) put(x settlement) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.queue.pushBack(x)
+	s.queue.PushBack(x)
 	s.mu.Unlock()
 	signal(s.wake)
 	return true

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // publisher writes frames itself: no library sends what it sends.
@@ -118,15 +119,15 @@ func TestMessagesThatEndTheLibrary(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t, addr, nil)
-			l := listen(t, p.c, server("s1", driver.SettleOnPoll))
+			l := listen(t, p.c, testkit.Server("s1", driver.SettleOnPoll))
 			if outcome := newPublisher(t, addr, p.anycast()).publish(raw); outcome != accepted {
 				t.Fatalf("Broker-J did not take the message: outcome %#x", outcome)
 			}
 			id := p.peer.casts(p.peer.sender(p.anycast()), 1)[0]
-			if got := poll(t, l, 1, 10); got[0].UniqueID != id {
+			if got := testkit.Poll(soon(t), t, l, 1, 10); got[0].UniqueID != id {
 				t.Errorf("got %+v, want %s", got[0], id)
 			}
-			nothing(t, l)
+			testkit.Nothing(t, l)
 			logs := p.logs.String()
 			for _, want := range []string{"a message that cannot be read", "cannot be decoded"} {
 				if n := strings.Count(logs, want); n == 0 {

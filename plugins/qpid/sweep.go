@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 // blockedAfter is how long a link may keep a message waiting for credit before that is told, and
@@ -26,7 +27,7 @@ func (p *outbox) tick() {
 	blocked := p.sweep()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sweeping = (p.outstanding > 0 || blocked) && !p.swept; p.sweeping {
+	if p.sweeping = (!p.room.Empty() || blocked) && !p.swept; p.sweeping {
 		p.sweeper.Reset(sweepInterval)
 	}
 }
@@ -35,8 +36,8 @@ func (p *outbox) tick() {
 // broker which is away. Those that were written stay in their place, for the receipts to fit. It
 // reports whether an address is blocked, which is to be looked at again.
 func (p *outbox) sweep() bool {
-	_, trouble, _ := p.link.trouble()
-	away, _ := p.link.failing()
+	_, trouble, _ := p.link.Trouble()
+	away, _ := p.link.Failing()
 	w := sweeping{now: time.Now(), trouble: trouble, away: away}
 	var stalls []stall
 	p.mu.Lock()
@@ -46,10 +47,10 @@ func (p *outbox) sweep() bool {
 	}
 	p.mu.Unlock()
 	for _, st := range stalls {
-		p.link.stall(st.s, st.address, st.why)
+		p.link.Stall(st.s, st.address, st.why)
 	}
 	if w.missed {
-		p.link.miss()
+		p.link.Miss()
 	}
 	p.reportAll(w.over)
 	return w.blocked
@@ -81,7 +82,7 @@ func (l *lane) sweepLocked(w *sweeping) {
 	if l.blockedOn != nil {
 		w.blocked = true
 	}
-	l.queue.keep(func(o *outgoing) bool { return !l.judgeWaitingLocked(o, w, trouble) })
+	l.queue.Keep(func(o *outgoing) bool { return !l.judgeWaitingLocked(o, w, trouble) })
 	later := l.later[:0]
 	for _, o := range l.later {
 		switch {
@@ -89,7 +90,7 @@ func (l *lane) sweepLocked(w *sweeping) {
 		case w.now.Before(o.due):
 			later = append(later, o)
 		default:
-			l.queue.pushFront(o)
+			l.queue.PushFront(o)
 			signal(l.wake)
 		}
 	}
@@ -97,7 +98,7 @@ func (l *lane) sweepLocked(w *sweeping) {
 	l.later = later
 	if o := l.current; o != nil {
 		l.judgeWritingLocked(o, w, trouble)
-	} else if l.queue.len() == 0 && l.opening {
+	} else if l.queue.Len() == 0 && l.opening {
 		l.interruptLocked() // nobody waits for its link any longer
 	}
 	for _, k := range l.links {
@@ -153,7 +154,7 @@ func (l *lane) judgeWritingLocked(o *outgoing, w *sweeping, trouble *driver.Erro
 		cause = driver.Errorf(driver.ReasonBrokerBlocked, "the connection took no more bytes while the message was written")
 	}
 	if l.p.settleLocked(o) {
-		w.over = append(w.over, fate{o, inDoubt(cause)})
+		w.over = append(w.over, fate{o, outbound.InDoubt(cause)})
 	}
 }
 
@@ -191,8 +192,8 @@ func (l *lane) renewLocked(b *sendLink, now time.Time) {
 
 // sweepLocked gives up the wait for the peer's word on messages that nobody waits for any longer.
 func (k *sendLink) sweepLocked(w *sweeping) {
-	for i := range k.pending.len() {
-		o := k.pending.at(i).o
+	for i := range k.pending.Len() {
+		o := k.pending.At(i).o
 		if o.stage != sent {
 			continue
 		}

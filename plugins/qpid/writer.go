@@ -9,6 +9,8 @@ import (
 	amqp "github.com/Azure/go-amqp"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 	"github.com/parleymq/parley/plugins/qpid/internal/wire"
 )
 
@@ -37,12 +39,12 @@ func (l *lane) write(ctx context.Context) {
 func (l *lane) take() (*outgoing, error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	for l.queue.len() > 0 && !l.link.fullLocked() {
-		o := l.queue.popFront()
+	for l.queue.Len() > 0 && !l.link.fullLocked() {
+		o := l.queue.PopFront()
 		if o.stage == settled {
 			continue
 		}
-		if o.call.hasEnded() || !o.expiry().IsZero() {
+		if o.caller.HasEnded() || !o.expiry().IsZero() {
 			if err := o.overdue(time.Now(), nil); err != nil {
 				l.p.settleLocked(o)
 				return o, err
@@ -96,7 +98,7 @@ func (l *lane) answerable(o *outgoing, call string) {
 	if call == "" || l.p.book.left(call) {
 		return
 	}
-	l.p.settle(o, inDoubt(driver.Errorf(driver.ReasonNotConnected, "the address for the reply ended while the call was sent").
+	l.p.settle(o, outbound.InDoubt(driver.Errorf(driver.ReasonNotConnected, "the address for the reply ended while the call was sent").
 		WithHint("the server may have run the call; call again if that does no harm")))
 	l.p.book.failed(call) // if it was settled before
 }
@@ -115,8 +117,8 @@ func (l *lane) written(c *writeContext, o *outgoing, receipt *amqp.SendReceipt) 
 	first := false
 	if receipt != nil && o.stage != settled {
 		o.stage = sent
-		first = k.pending.len() == 0
-		k.pending.pushBack(inFlight{o: o, receipt: *receipt})
+		first = k.pending.Len() == 0
+		k.pending.PushBack(inFlight{o: o, receipt: *receipt})
 	}
 	if !c.touched.Load() {
 		k.opaque = true // the library is not as we know it: what is lost may have left
@@ -182,7 +184,7 @@ func (l *lane) unsent(ctx context.Context, c *writeContext, o *outgoing, err *dr
 	var verdict error
 	switch {
 	case ctx.Err() != nil:
-		verdict = closedError("connection")
+		verdict = uplink.Closed("connection")
 	case interrupted:
 		verdict = l.whyInterrupted(o, err)
 	case err != nil && !l.link.over():
@@ -200,7 +202,7 @@ func (l *lane) unsent(ctx context.Context, c *writeContext, o *outgoing, err *dr
 			call = o.m.CallID
 		}
 		o.stage = waiting
-		l.queue.pushFront(o)
+		l.queue.PushFront(o)
 	}
 	l.p.mu.Unlock()
 	if first {
@@ -215,7 +217,7 @@ func (l *lane) unsent(ctx context.Context, c *writeContext, o *outgoing, err *dr
 // whyInterrupted is why the current message was given up, or nil when it was not. err is what it
 // waited for.
 func (l *lane) whyInterrupted(o *outgoing, err *driver.Error) error {
-	_, trouble, _ := l.p.link.trouble()
+	_, trouble, _ := l.p.link.Trouble()
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	if trouble == nil {
@@ -244,7 +246,7 @@ func (l *lane) failed(ctx context.Context, c *writeContext, o *outgoing, err err
 		why, useless := linkError(what, err), !k.worked.Load()
 		l.retire()
 		if left {
-			return l.lost(o, inDoubt(why))
+			return l.lost(o, outbound.InDoubt(why))
 		}
 		if connectionLost(err) || !l.turnedAway(o, why, useless) {
 			l.unsent(ctx, c, o, nil)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/sdk/envelope"
 )
 
@@ -37,15 +38,15 @@ func benchmarkPublish(bn *bench, b *testing.B, size int) {
 	c := bn.open(nil)
 	ch := bn.raw()
 	// A queue that keeps one message: what is measured is not the broker's memory.
-	must(b, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
+	testkit.Must(b, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
 	_, err := ch.QueueDeclare("sink", false, false, false, false, amqp.Table{"x-max-length": int32(1)})
-	must(b, err)
-	must(b, ch.QueueBind("sink", "v", "openstack", false, nil))
-	bn.send(c, cast(0))
+	testkit.Must(b, err)
+	testkit.Must(b, ch.QueueBind("sink", "v", "openstack", false, nil))
+	bn.send(c, testkit.Cast(0))
 	window := make(chan struct{}, inFlight)
 	batch := make([]*driver.Message, size)
 	for i := range batch {
-		batch[i] = cast(i)
+		batch[i] = testkit.Cast(i)
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -67,10 +68,10 @@ func benchmarkPublish(bn *bench, b *testing.B, size int) {
 
 func benchmarkPublishLibrary(bn *bench, b *testing.B) {
 	ch := bn.raw()
-	must(b, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
+	testkit.Must(b, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
 	_, err := ch.QueueDeclare("sink", false, false, false, false, amqp.Table{"x-max-length": int32(1)})
-	must(b, err)
-	must(b, ch.QueueBind("sink", "v", "openstack", false, nil))
+	testkit.Must(b, err)
+	testkit.Must(b, ch.QueueBind("sink", "v", "openstack", false, nil))
 	b.ReportAllocs()
 	b.ResetTimer()
 	publishLibrary(bn, ch, b.N)
@@ -78,7 +79,7 @@ func benchmarkPublishLibrary(bn *bench, b *testing.B) {
 
 // publishLibrary publishes n messages and waits for their confirms.
 func publishLibrary(bn *bench, ch *amqp.Channel, n int) {
-	must(bn.t, ch.Confirm(false))
+	testkit.Must(bn.t, ch.Confirm(false))
 	window := make(chan *amqp.DeferredConfirmation, inFlight)
 	done := make(chan struct{})
 	go func() {
@@ -87,16 +88,16 @@ func publishLibrary(bn *bench, ch *amqp.Channel, n int) {
 			dc.Wait()
 		}
 	}()
-	m := cast(0)
+	m := testkit.Cast(0)
 	var body []byte
 	for range n {
 		var err error
 		body, err = envelope.Append(body[:0], m)
-		must(bn.t, err)
+		testkit.Must(bn.t, err)
 		dc, err := ch.PublishWithDeferredConfirm("openstack", "v", false, false, amqp.Publishing{
 			ContentType: contentType, ContentEncoding: contentEncoding, DeliveryMode: amqp.Persistent, Body: body,
 		})
-		must(bn.t, err)
+		testkit.Must(bn.t, err)
 		window <- dc
 	}
 	close(window)
@@ -107,9 +108,9 @@ func publishLibrary(bn *bench, ch *amqp.Channel, n int) {
 func benchmarkThrough(bn *bench, b *testing.B) {
 	c := bn.open(nil)
 	l := bn.listen(c, server(driver.SettleOnPoll))
-	bn.send(c, cast(0))
-	poll(b, l, 1, inFlight)
-	m := []*driver.Message{cast(1)}
+	bn.send(c, testkit.Cast(0))
+	testkit.Poll(soon(b), b, l, 1, inFlight)
+	m := []*driver.Message{testkit.Cast(1)}
 	window := make(chan struct{}, inFlight)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -140,13 +141,13 @@ func benchmarkThrough(bn *bench, b *testing.B) {
 
 func benchmarkThroughLibrary(bn *bench, b *testing.B) {
 	ch, in := bn.raw(), bn.raw()
-	must(b, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
+	testkit.Must(b, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
 	_, err := ch.QueueDeclare("v", false, false, false, false, nil)
-	must(b, err)
-	must(b, ch.QueueBind("v", "v", "openstack", false, nil))
-	must(b, in.Qos(inFlight, 0, false))
+	testkit.Must(b, err)
+	testkit.Must(b, ch.QueueBind("v", "v", "openstack", false, nil))
+	testkit.Must(b, in.Qos(inFlight, 0, false))
 	deliveries, err := in.Consume("v", "", false, false, false, false, nil)
-	must(b, err)
+	testkit.Must(b, err)
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wg sync.WaitGroup
@@ -157,7 +158,7 @@ func benchmarkThroughLibrary(bn *bench, b *testing.B) {
 				b.Error(err)
 			}
 			if n%32 == 0 || n == b.N {
-				must(b, d.Ack(true))
+				testkit.Must(b, d.Ack(true))
 			}
 		}
 	})
@@ -169,9 +170,9 @@ func benchmarkThroughLibrary(bn *bench, b *testing.B) {
 func benchmarkRoundTrip(bn *bench, b *testing.B, options map[string]string) {
 	c := bn.open(options)
 	l := bn.listen(c, server(driver.SettleOnPoll))
-	m := []*driver.Message{cast(1)}
+	m := []*driver.Message{testkit.Cast(1)}
 	bn.send(c, m...)
-	poll(b, l, 1, inFlight)
+	testkit.Poll(soon(b), b, l, 1, inFlight)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {

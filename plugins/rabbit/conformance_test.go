@@ -10,6 +10,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/sdk/drivertest"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestConformance(t *testing.T) {
 	t.Run("confirm acks false", func(t *testing.T) {
 		broker := peertest.RunRabbitMQ(t, &peertest.RabbitMQOptions{Plain: true})
-		testConformance(t, &bench{t: t, broker: broker, vhost: "/", logs: &logBuffer{}}, "false")
+		testConformance(t, &bench{t: t, broker: broker, vhost: "/", logs: &testkit.Logs{}}, "false")
 	})
 	t.Run("confirm acks true", func(t *testing.T) {
 		testConformance(t, newBench(t, peertest.RunSharedRabbitMQ(t)), "true")

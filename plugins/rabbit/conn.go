@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 // conn is one logical connection: a link for sending, opened at once, and a link for
@@ -18,7 +20,7 @@ import (
 // them the consumers that could bring relief.
 type conn struct {
 	set     *settings
-	state   *stateReporter
+	state   *uplink.States
 	sending *link
 	pub     *publisher
 
@@ -36,10 +38,10 @@ var (
 )
 
 func openConn(s *settings) *conn {
-	c := &conn{set: s, state: newStateReporter(s.report)}
+	c := &conn{set: s, state: uplink.NewStates(s.report)}
 	c.sending = newLink("send", s, c.state)
 	c.pub = newPublisher(s, c.sending)
-	c.sending.start()
+	c.sending.Start()
 	c.pub.start()
 	return c
 }
@@ -54,54 +56,15 @@ func (c *conn) Send(ctx context.Context, batch []*driver.Message) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	w := newWaiter(len(batch))
-	c.pub.sendAsync(ctx, batch, true, w.done)
+	w := outbound.NewResults(len(batch))
+	c.pub.sendAsync(ctx, batch, true, w.Done)
 	select {
-	case <-w.all:
+	case <-w.All():
 	case <-ctx.Done():
 		c.pub.sweep() // settles all of this ctx now
-		<-w.all
+		<-w.All()
 	}
-	return w.result()
-}
-
-// waiter collects the results of a batch.
-type waiter struct {
-	all chan struct{}
-
-	mu   sync.Mutex
-	left int     // guarded by mu
-	errs []error // nil while all is well; guarded by mu
-	n    int
-}
-
-func newWaiter(n int) *waiter { return &waiter{all: make(chan struct{}), left: n, n: n} }
-
-func (w *waiter) done(i int, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err != nil {
-		if w.errs == nil {
-			w.errs = make([]error, w.n)
-		}
-		w.errs[i] = err
-	}
-	if w.left--; w.left == 0 {
-		close(w.all)
-	}
-}
-
-// result is nil, the error of a batch of one, or a *driver.BatchError.
-func (w *waiter) result() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.errs == nil {
-		return nil
-	}
-	if w.n == 1 {
-		return w.errs[0]
-	}
-	return &driver.BatchError{Errs: w.errs}
+	return w.Err()
 }
 
 // Listen implements driver.Conn.
@@ -109,7 +72,7 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return nil, closedError("connection")
+		return nil, uplink.Closed("connection")
 	}
 	if err := c.checkPurposes(src); err != nil {
 		c.mu.Unlock()
@@ -123,7 +86,7 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 	c.listeners = append(c.listeners, l)
 	c.mu.Unlock()
 	if err := l.open(ctx); err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), uplink.CloseTimeout)
 		defer cancel()
 		_ = l.Close(ctx) // why it did not open says more
 		return nil, err
@@ -135,7 +98,7 @@ func (c *conn) Listen(ctx context.Context, src driver.Source) (driver.Listener, 
 func (c *conn) receiverLocked() *link {
 	if c.receiving == nil {
 		c.receiving = newLink("receive", c.set, c.state)
-		c.receiving.start()
+		c.receiving.Start()
 	}
 	return c.receiving
 }
@@ -148,7 +111,7 @@ func (c *conn) forget(l *listener) {
 
 // Ping implements driver.Pinger: opening a channel asks the broker and changes nothing.
 func (c *conn) Ping(ctx context.Context) error {
-	s, cause := c.sending.await(ctx, false)
+	s, cause := c.sending.Await(ctx, false)
 	if s == nil {
 		return cause
 	}
@@ -175,7 +138,7 @@ func (c *conn) Ping(ctx context.Context) error {
 func (c *conn) Close(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, closeTimeout)
+		ctx, cancel = context.WithTimeout(ctx, uplink.CloseTimeout)
 		defer cancel()
 	}
 	c.mu.Lock()
@@ -193,13 +156,13 @@ func (c *conn) Close(ctx context.Context) error {
 		}
 	}
 	if receiving != nil {
-		receiving.stop(ctx)
+		receiving.Stop(ctx)
 	}
-	c.sending.stop(ctx)
+	c.sending.Stop(ctx)
 	c.pub.finish()
 	for _, l := range listeners {
 		<-l.ended
 	}
-	c.state.end()
+	c.state.End()
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // testPrefetch asserts that the broker gives no more ahead than the largest max of Poll.
@@ -20,21 +21,21 @@ func testPrefetch(b *bench) {
 	l := b.listen(c, server(driver.SettleOnDone))
 	var batch []*driver.Message
 	for i := range 50 {
-		batch = append(batch, cast(i))
+		batch = append(batch, testkit.Cast(i))
 	}
 	b.send(c, batch...)
 	var ch *amqp.Channel
-	ds := poll(b.t, l, 4, 4)
+	ds := testkit.Poll(soon(b.t), b.t, l, 4, 4)
 	if n := b.ready(&ch, "v"); n < 46 {
 		b.t.Errorf("the broker gave %d of 50 for Poll(4)", 50-n)
 	}
-	if more, err := l.Poll(within(b.t, 200*time.Millisecond), 4); err == nil {
+	if more, err := l.Poll(testkit.Within(b.t, 200*time.Millisecond), 4); err == nil {
 		b.t.Errorf("%d more came while 4 are not done", len(more))
 	}
-	settleAll(b.t, l, driver.Accepted, ds...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds...)
 	for left := 46; left > 0; { // a larger max raises it
-		more := poll(b.t, l, 1, 20)
-		settleAll(b.t, l, driver.Accepted, more...)
+		more := testkit.Poll(soon(b.t), b.t, l, 1, 20)
+		testkit.Settle(soon(b.t), b.t, l, driver.Accepted, more...)
 		left -= len(more)
 	}
 }
@@ -42,9 +43,9 @@ func testPrefetch(b *bench) {
 func testPollEnds(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	nothing(b.t, l)
-	b.send(c, cast(1))
-	if ds := poll(b.t, l, 1, 50); len(ds) != 1 {
+	testkit.Nothing(b.t, l)
+	b.send(c, testkit.Cast(1))
+	if ds := testkit.Poll(soon(b.t), b.t, l, 1, 50); len(ds) != 1 {
 		b.t.Errorf("got %d", len(ds))
 	}
 	ctx, cancel := context.WithCancel(b.t.Context())
@@ -57,9 +58,9 @@ func testPollEnds(b *bench) {
 func testSettleOnPoll(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(1), cast(2), cast(3))
-	poll(b.t, l, 3, 10)
-	must(b.t, l.Close(soon(b.t)))
+	b.send(c, testkit.Cast(1), testkit.Cast(2), testkit.Cast(3))
+	testkit.Poll(soon(b.t), b.t, l, 3, 10)
+	testkit.Must(b.t, l.Close(soon(b.t)))
 	var ch *amqp.Channel
 	if n := b.ready(&ch, "v"); n != 0 {
 		b.t.Errorf("%d messages came back that Poll had returned", n)
@@ -80,22 +81,22 @@ func testMalformed(b *bench) {
 		{ContentType: "application/json", Body: []byte(`{"oslo.version": "2.1", "oslo.message": "{}"}`)},
 		{ContentType: "application/json", Body: nil},
 	} {
-		must(b.t, ch.PublishWithContext(b.t.Context(), "openstack", "v", true, false, p))
+		testkit.Must(b.t, ch.PublishWithContext(b.t.Context(), "openstack", "v", true, false, p))
 	}
-	must(b.t, ch.PublishWithContext(b.t.Context(), "openstack", "v", true, false,
+	testkit.Must(b.t, ch.PublishWithContext(b.t.Context(), "openstack", "v", true, false,
 		amqp.Publishing{ContentType: "application/json", Body: []byte(good)}))
-	d := poll(b.t, l, 1, 10)[0]
+	d := testkit.Poll(soon(b.t), b.t, l, 1, 10)[0]
 	if d.Kind != driver.Cast || d.Redelivered {
 		b.t.Errorf("got %+v", d)
 	}
-	settleAll(b.t, l, driver.Accepted, d)
-	if n := b.logs.count("message rejected"); n != 6 {
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, d)
+	if n := b.logs.Count("message rejected"); n != 6 {
 		b.t.Errorf("%d of 6 rejections logged:\n%s", n, b.logs)
 	}
 	if strings.Contains(b.logs.String(), secret) {
 		b.t.Errorf("the payload is in the log:\n%s", b.logs)
 	}
-	must(b.t, l.Close(soon(b.t)))
+	testkit.Must(b.t, l.Close(soon(b.t)))
 	var ready *amqp.Channel
 	if n := b.ready(&ready, "v"); n != 0 {
 		b.t.Errorf("%d messages are still there", n)
@@ -107,25 +108,25 @@ func testOutcomes(b *bench) {
 	l := b.listen(c, server(driver.SettleOnDone))
 	var batch []*driver.Message
 	for i := range 10 {
-		batch = append(batch, cast(i))
+		batch = append(batch, testkit.Cast(i))
 	}
 	b.send(c, batch...)
-	ds := poll(b.t, l, 10, 10)
-	settleAll(b.t, l, driver.Accepted, ds[9], ds[0], ds[5], ds[5])
-	settleAll(b.t, l, driver.Accepted, ds[0]) // twice
-	settleAll(b.t, l, driver.Rejected, ds[1], ds[2])
-	settleAll(b.t, l, driver.Requeued, ds[3])
-	must(b.t, l.Done(soon(b.t), []driver.Outcome{{Token: 999, Result: driver.Accepted}, {Token: 1<<tagBits | 12345, Result: driver.Accepted}}))
-	again := poll(b.t, l, 1, 10)[0]
+	ds := testkit.Poll(soon(b.t), b.t, l, 10, 10)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds[9], ds[0], ds[5], ds[5])
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds[0]) // twice
+	testkit.Settle(soon(b.t), b.t, l, driver.Rejected, ds[1], ds[2])
+	testkit.Settle(soon(b.t), b.t, l, driver.Requeued, ds[3])
+	testkit.Must(b.t, l.Done(soon(b.t), []driver.Outcome{{Token: 999, Result: driver.Accepted}, {Token: 1<<tagBits | 12345, Result: driver.Accepted}}))
+	again := testkit.Poll(soon(b.t), b.t, l, 1, 10)[0]
 	if !again.Redelivered || string(again.Body) != string(ds[3].Body) {
 		b.t.Errorf("got %+v", again)
 	}
 	var wg sync.WaitGroup
 	for _, d := range []*driver.Delivery{ds[4], ds[6], ds[7], ds[8], again} {
-		wg.Go(func() { settleAll(b.t, l, driver.Accepted, d) })
+		wg.Go(func() { testkit.Settle(soon(b.t), b.t, l, driver.Accepted, d) })
 	}
 	wg.Wait()
-	must(b.t, l.Close(soon(b.t)))
+	testkit.Must(b.t, l.Close(soon(b.t)))
 	var ch *amqp.Channel
 	if n := b.ready(&ch, "v"); n != 0 {
 		b.t.Errorf("%d messages came back", n)
@@ -139,10 +140,10 @@ func testClose(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnDone))
 	private := l.top.private
-	b.send(c, cast(1), cast(2), cast(3))
-	ds := poll(b.t, l, 2, 2)
-	settleAll(b.t, l, driver.Accepted, ds[0])
-	must(b.t, l.Close(soon(b.t)))
+	b.send(c, testkit.Cast(1), testkit.Cast(2), testkit.Cast(3))
+	ds := testkit.Poll(soon(b.t), b.t, l, 2, 2)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds[0])
+	testkit.Must(b.t, l.Close(soon(b.t)))
 	var ch *amqp.Channel
 	if n := b.ready(&ch, "v"); n != 2 {
 		b.t.Errorf("%d messages are back, want 2 (CLOSE-4)", n)
@@ -153,8 +154,8 @@ func testClose(b *bench) {
 	if _, err := l.Poll(soon(b.t), 1); driver.ReasonOf(err) != driver.ReasonClosed {
 		b.t.Errorf("Poll: %v", err)
 	}
-	must(b.t, c.Close(soon(b.t)))
-	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{cast(1)}), driver.ReasonClosed)
+	testkit.Must(b.t, c.Close(soon(b.t)))
+	testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{testkit.Cast(1)}), driver.ReasonClosed)
 	if _, err := c.Listen(soon(b.t), server(driver.SettleOnPoll)); driver.ReasonOf(err) != driver.ReasonClosed {
 		b.t.Errorf("Listen: %v", err)
 	}
@@ -163,21 +164,21 @@ func testClose(b *bench) {
 func testStop(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(1), cast(2), cast(3))
-	poll(b.t, l, 1, 1)
-	must(b.t, l.Stop(soon(b.t)))
-	must(b.t, l.Stop(soon(b.t)))
-	b.send(c, cast(4))
+	b.send(c, testkit.Cast(1), testkit.Cast(2), testkit.Cast(3))
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
+	testkit.Must(b.t, l.Stop(soon(b.t)))
+	testkit.Must(b.t, l.Stop(soon(b.t)))
+	b.send(c, testkit.Cast(4))
 	rest := 0
 	for {
 		ds, err := l.Poll(soon(b.t), 10)
 		if err != nil {
-			failsWith(b.t, err, driver.ReasonClosed)
+			testkit.FailsWith(b.t, err, driver.ReasonClosed)
 			break
 		}
 		rest += len(ds)
 	}
-	must(b.t, l.Close(soon(b.t)))
+	testkit.Must(b.t, l.Close(soon(b.t)))
 	var ch *amqp.Channel
 	if n := b.ready(&ch, "v"); n+rest != 3 || n < 1 {
 		b.t.Errorf("%d returned after Stop and %d at the broker", rest, n)
@@ -189,19 +190,19 @@ func testStop(b *bench) {
 func testStopOnDone(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnDone))
-	b.send(c, cast(0))
-	ds := poll(b.t, l, 1, 10)
-	b.send(c, cast(1), cast(2), cast(3))
-	ds = append(ds, poll(b.t, l, 1, 1)...)
-	must(b.t, l.Stop(soon(b.t)))
-	must(b.t, l.Stop(soon(b.t)))
+	b.send(c, testkit.Cast(0))
+	ds := testkit.Poll(soon(b.t), b.t, l, 1, 10)
+	b.send(c, testkit.Cast(1), testkit.Cast(2), testkit.Cast(3))
+	ds = append(ds, testkit.Poll(soon(b.t), b.t, l, 1, 1)...)
+	testkit.Must(b.t, l.Stop(soon(b.t)))
+	testkit.Must(b.t, l.Stop(soon(b.t)))
 	_, err := l.Poll(soon(b.t), 10)
-	failsWith(b.t, err, driver.ReasonClosed)
+	testkit.FailsWith(b.t, err, driver.ReasonClosed)
 	other := b.listen(c, server(driver.SettleOnDone))
-	settleAll(b.t, other, driver.Accepted, poll(b.t, other, 2, 10)...)
-	settleAll(b.t, l, driver.Accepted, ds...)
-	must(b.t, l.Close(soon(b.t)))
-	must(b.t, other.Close(soon(b.t)))
+	testkit.Settle(soon(b.t), b.t, other, driver.Accepted, testkit.Poll(soon(b.t), b.t, other, 2, 10)...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds...)
+	testkit.Must(b.t, l.Close(soon(b.t)))
+	testkit.Must(b.t, other.Close(soon(b.t)))
 	var ch *amqp.Channel
 	if n := b.ready(&ch, "v"); n != 0 {
 		b.t.Errorf("%d messages came back", n)
@@ -211,7 +212,7 @@ func testStopOnDone(b *bench) {
 // testStopAway stops a listener that has no channel, and again when it has one.
 func testStopAway(b *bench) {
 	p := newProxy(b.t, b.broker.Addr())
-	c := open(b.t, config(b.t, p.listener.Addr().String(), b.vhost, b.logs, nil))
+	c := open(b.t, testkit.Config(b.t, newDriver(), p.listener.Addr().String(), b.vhost, b.logs, nil))
 	l := b.listen(c, server(driver.SettleOnDone))
 	current := func() *consumer {
 		l.mu.Lock()
@@ -219,10 +220,10 @@ func testStopAway(b *bench) {
 		return l.current
 	}
 	l.drop(current())
-	must(b.t, l.Stop(soon(b.t)))
+	testkit.Must(b.t, l.Stop(soon(b.t)))
 	p.cut()
 	eventually(b.t, "it has a channel again", func() bool { return current() != nil })
-	must(b.t, l.Stop(soon(b.t)))
+	testkit.Must(b.t, l.Stop(soon(b.t)))
 	_, err := l.Poll(soon(b.t), 10)
-	failsWith(b.t, err, driver.ReasonClosed)
+	testkit.FailsWith(b.t, err, driver.ReasonClosed)
 }

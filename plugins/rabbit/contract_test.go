@@ -17,6 +17,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // TestContract runs the rules of package driver against a broker, by their ids. Each case has
@@ -80,12 +81,12 @@ func testContract(t *testing.T, broker *peertest.RabbitMQ, options map[string]st
 func testServerHears(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	one, fan := cast(2), cast(3)
+	one, fan := testkit.Cast(2), testkit.Cast(3)
 	one.Target.Server = "s1"
 	fan.Target.Fanout = true
-	b.send(c, cast(1), one, fan)
+	b.send(c, testkit.Cast(1), one, fan)
 	got := map[string]bool{}
-	for _, d := range poll(b.t, l, 3, 10) {
+	for _, d := range testkit.Poll(soon(b.t), b.t, l, 3, 10) {
 		got[string(d.Body)] = true
 		if d.Kind != driver.Cast || d.Token != 0 || d.UniqueID == "" {
 			b.t.Errorf("got %+v", d)
@@ -101,17 +102,17 @@ func testServerHears(b *bench) {
 func testBatchError(b *bench) {
 	c := b.open(nil)
 	b.listen(c, server(driver.SettleOnPoll))
-	lost := cast(2)
+	lost := testkit.Cast(2)
 	lost.Target.Topic, lost.Mandatory = "nobody", true
-	long := cast(3)
+	long := testkit.Cast(3)
 	long.Target.Topic = strings.Repeat("x", 300)
-	err := c.Send(soon(b.t), []*driver.Message{cast(1), lost, long, cast(4)})
+	err := c.Send(soon(b.t), []*driver.Message{testkit.Cast(1), lost, long, testkit.Cast(4)})
 	var be *driver.BatchError
 	if !errors.As(err, &be) || len(be.Errs) != 4 || be.Errs[0] != nil || be.Errs[3] != nil {
 		b.t.Fatalf("got %#v", err)
 	}
-	failsWith(b.t, be.Errs[1], driver.ReasonNoRoute)
-	failsWith(b.t, be.Errs[2], driver.ReasonConfig)
+	testkit.FailsWith(b.t, be.Errs[1], driver.ReasonNoRoute)
+	testkit.FailsWith(b.t, be.Errs[2], driver.ReasonConfig)
 }
 
 func testOrder(b *bench) {
@@ -120,11 +121,11 @@ func testOrder(b *bench) {
 	const n = 2000
 	var batch []*driver.Message
 	for i := range n {
-		batch = append(batch, cast(i))
+		batch = append(batch, testkit.Cast(i))
 	}
 	batch[n/2].Body = fmt.Appendf(nil, `{"method": "m", "args": {"n": %d}, "x": %q}`, n/2, strings.Repeat("x", 300<<10))
 	b.send(c, batch...)
-	for i, d := range poll(b.t, l, n, 100) {
+	for i, d := range testkit.Poll(soon(b.t), b.t, l, n, 100) {
 		if want := fmt.Sprintf(`{"method": "m", "args": {"n": %d}`, i); !strings.HasPrefix(string(d.Body), want) {
 			b.t.Fatalf("delivery %d is %.60s", i, d.Body)
 		}
@@ -133,12 +134,12 @@ func testOrder(b *bench) {
 
 func testMandatory(b *bench) {
 	c := b.open(nil)
-	m := cast(1)
+	m := testkit.Cast(1)
 	b.send(c, m) // vanishes in silence
 	m.Mandatory = true
-	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonNoRoute)
+	testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonNoRoute)
 	reply := &driver.Message{Kind: driver.Reply, ReplyTo: "reply_gone", CallID: "c", Body: []byte("1")}
-	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{reply}), driver.ReasonNoRoute)
+	testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{reply}), driver.ReasonNoRoute)
 	lax := b.open(map[string]string{optDirectMandatory: "false"})
 	b.send(lax, reply)
 }
@@ -150,7 +151,7 @@ func testReturnsUnderLoad(b *bench) {
 	const n = 1000
 	var batch []*driver.Message
 	for i := range n {
-		m := cast(i)
+		m := testkit.Cast(i)
 		m.Mandatory = true
 		if i%7 == 0 {
 			m.Target.Server = "nobody"
@@ -162,7 +163,7 @@ func testReturnsUnderLoad(b *bench) {
 		e := driver.MessageErr(err, i)
 		switch {
 		case i%7 == 0:
-			failsWith(b.t, e, driver.ReasonNoRoute)
+			testkit.FailsWith(b.t, e, driver.ReasonNoRoute)
 		case e != nil:
 			b.t.Fatalf("message %d: %v", i, e)
 		}
@@ -172,12 +173,12 @@ func testReturnsUnderLoad(b *bench) {
 func testExpired(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(0)) // connected
-	poll(b.t, l, 1, 1)
-	m := cast(1)
+	b.send(c, testkit.Cast(0)) // connected
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
+	m := testkit.Cast(1)
 	m.TimeLeft = time.Nanosecond
-	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonExpired)
-	nothing(b.t, l)
+	testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonExpired)
+	testkit.Nothing(b.t, l)
 }
 
 func testCallExpires(b *bench) {
@@ -188,7 +189,7 @@ func testCallExpires(b *bench) {
 	b.send(c, m)
 	var ch *amqp.Channel
 	eventually(b.t, "the call leaves the queue", func() bool { return b.ready(&ch, "v") == 0 })
-	nothing(b.t, l)
+	testkit.Nothing(b.t, l)
 }
 
 func testAsync(b *bench) {
@@ -200,9 +201,9 @@ func testAsync(b *bench) {
 	var wg sync.WaitGroup
 	wg.Add(n)
 	received := make(chan []*driver.Delivery, 1)
-	go func() { received <- poll(b.t, l, n, 256) }()
+	go func() { received <- testkit.Poll(soon(b.t), b.t, l, n, 256) }()
 	for i := range n {
-		c.SendAsync(b.t.Context(), []*driver.Message{cast(i)}, func(_ int, err error) {
+		c.SendAsync(b.t.Context(), []*driver.Message{testkit.Cast(i)}, func(_ int, err error) {
 			mu.Lock()
 			calls[i]++
 			mu.Unlock()
@@ -231,9 +232,9 @@ func testAsyncCancelled(b *bench) {
 	c := open(b.t, cfg)
 	ctx, cancel := context.WithCancel(b.t.Context())
 	result := make(chan error, 1)
-	c.SendAsync(ctx, []*driver.Message{cast(1)}, func(_ int, err error) { result <- err })
+	c.SendAsync(ctx, []*driver.Message{testkit.Cast(1)}, func(_ int, err error) { result <- err })
 	cancel()
-	e := wantReason(b.t, <-result, driver.ReasonCancelled)
+	e := testkit.Failure(b.t, <-result, driver.ReasonCancelled)
 	if e.InDoubt {
 		b.t.Errorf("in doubt: %v", e)
 	}
@@ -243,11 +244,11 @@ func testListenTwice(b *bench) {
 	c := b.open(nil)
 	first := b.listen(c, server(driver.SettleOnPoll))
 	second := b.listen(c, server(driver.SettleOnPoll))
-	fan := cast(1)
+	fan := testkit.Cast(1)
 	fan.Target.Fanout = true
 	b.send(c, fan)
-	poll(b.t, first, 1, 1)
-	poll(b.t, second, 1, 1)
+	testkit.Poll(soon(b.t), b.t, first, 1, 1)
+	testkit.Poll(soon(b.t), b.t, second, 1, 1)
 	if first.top.private == second.top.private {
 		b.t.Error("two listeners share a fanout queue")
 	}
@@ -255,14 +256,14 @@ func testListenTwice(b *bench) {
 
 func testAdopt(b *bench) {
 	ch := b.raw()
-	must(b.t, ch.ExchangeDeclare("openstack", "topic", true, false, false, false, nil))
+	testkit.Must(b.t, ch.ExchangeDeclare("openstack", "topic", true, false, false, false, nil))
 	_, err := ch.QueueDeclare("v", true, false, false, false, nil)
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(1))
-	poll(b.t, l, 1, 1)
-	if n := b.logs.count(`using an object of the broker as it is`); n < 2 {
+	b.send(c, testkit.Cast(1))
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
+	if n := b.logs.Count(`using an object of the broker as it is`); n < 2 {
 		b.t.Errorf("%d warnings:\n%s", n, b.logs)
 	}
 }
@@ -270,17 +271,17 @@ func testAdopt(b *bench) {
 func testPrecondition(b *bench) {
 	ch := b.raw()
 	_, err := ch.QueueDeclare("v", false, false, false, false, amqp.Table{"x-max-length": int32(5)})
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	c := b.open(nil)
 	_, err = c.Listen(soon(b.t), server(driver.SettleOnPoll))
-	e := wantReason(b.t, err, driver.ReasonPrecondition)
+	e := testkit.Failure(b.t, err, driver.ReasonPrecondition)
 	if !strings.Contains(e.Message, `"v"`) || !strings.Contains(e.Message, "x-max-length") || e.Hint == "" {
 		b.t.Errorf("got %v", e)
 	}
-	must(b.t, ch.ExchangeDeclare("other", "direct", false, false, false, false, nil))
-	m := cast(1)
+	testkit.Must(b.t, ch.ExchangeDeclare("other", "direct", false, false, false, false, nil))
+	m := testkit.Cast(1)
 	m.Target.Exchange = "other"
-	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonPrecondition)
+	testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonPrecondition)
 	m.Target.Exchange = "openstack"
 	b.send(c, m) // nothing else is harmed
 }
@@ -288,33 +289,33 @@ func testPrecondition(b *bench) {
 func testRepliesKeep(b *bench) {
 	c := b.open(nil)
 	name := "reply_" + uuid.NewString()
-	l := b.listen(c, replies(name))
-	must(b.t, l.Close(soon(b.t)))
-	must(b.t, c.Close(soon(b.t)))
+	l := b.listen(c, testkit.Replies(name))
+	testkit.Must(b.t, l.Close(soon(b.t)))
+	testkit.Must(b.t, c.Close(soon(b.t)))
 	c = b.open(nil)
 	b.send(c, &driver.Message{Kind: driver.Reply, ReplyTo: name, CallID: "c", UniqueID: "u", Body: []byte(`[1]`)})
-	l = b.listen(c, replies(name))
-	d := poll(b.t, l, 1, 1)[0]
+	l = b.listen(c, testkit.Replies(name))
+	d := testkit.Poll(soon(b.t), b.t, l, 1, 1)[0]
 	if d.Kind != driver.Reply || d.CallID != "c" || string(d.Body) != "[1]" || d.Token == 0 {
 		b.t.Errorf("got %+v", d)
 	}
-	settleAll(b.t, l, driver.Accepted, d)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, d)
 }
 
 func testQueueDeleted(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(1))
-	poll(b.t, l, 1, 1)
+	b.send(c, testkit.Cast(1))
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
 	ch := b.raw()
 	_, err := ch.QueueDelete("v", false, false, false)
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	eventually(b.t, "a message is received again", func() bool {
-		m := cast(2)
+		m := testkit.Cast(2)
 		m.Mandatory = true
 		return c.Send(soon(b.t), []*driver.Message{m}) == nil
 	})
-	poll(b.t, l, 1, 1)
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
 }
 
 // testTimeLeft has what peers write into the property.
@@ -323,14 +324,14 @@ func testTimeLeft(b *bench) {
 	l := b.listen(c, server(driver.SettleOnDone))
 	ch := b.raw()
 	publish := func(expiration string) {
-		must(b.t, ch.PublishWithContext(soon(b.t), "openstack", "v", false, false, amqp.Publishing{
+		testkit.Must(b.t, ch.PublishWithContext(soon(b.t), "openstack", "v", false, false, amqp.Publishing{
 			ContentType: "application/json", ContentEncoding: "utf-8", Expiration: expiration,
 			Body: []byte(`{"method": "m", "_msg_id": "c", "_reply_q": "r"}`),
 		}))
 	}
 	publish("60000")
 	publish("")
-	ds := poll(b.t, l, 2, 10)
+	ds := testkit.Poll(soon(b.t), b.t, l, 2, 10)
 	if got := ds[0].TimeLeft; got <= 0 || got > time.Minute {
 		b.t.Errorf("a minute became %v", got)
 	}
@@ -341,12 +342,12 @@ func testTimeLeft(b *bench) {
 	eventually(b.t, "it is in the driver", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.ready.len() == 1
+		return l.ready.Len() == 1
 	})
 	over := time.NewTimer(300 * time.Millisecond)
 	defer over.Stop()
 	<-over.C
-	if got := poll(b.t, l, 1, 10)[0].TimeLeft; got >= 0 {
+	if got := testkit.Poll(soon(b.t), b.t, l, 1, 10)[0].TimeLeft; got >= 0 {
 		b.t.Errorf("it ran out in the driver, and has %v left", got)
 	}
 }
@@ -368,10 +369,10 @@ func testForeignHeaders(b *bench) {
 		{amqp.Table{"t": "ok", "large": strings.Repeat("x", driver.MaxHeaderBytes)}, 0},
 		{many, 0},
 	} {
-		must(b.t, ch.PublishWithContext(soon(b.t), "openstack", "v", false, false, amqp.Publishing{
+		testkit.Must(b.t, ch.PublishWithContext(soon(b.t), "openstack", "v", false, false, amqp.Publishing{
 			ContentType: "application/json", ContentEncoding: "utf-8", Headers: tt.table, Body: []byte(`{"method": "m"}`),
 		}))
-		if d := poll(b.t, l, 1, 1)[0]; len(d.Headers) != tt.want {
+		if d := testkit.Poll(soon(b.t), b.t, l, 1, 1)[0]; len(d.Headers) != tt.want {
 			b.t.Errorf("got %d headers, want %d", len(d.Headers), tt.want)
 		}
 	}
@@ -380,20 +381,20 @@ func testForeignHeaders(b *bench) {
 func testReservedHeaders(b *bench) {
 	c := b.open(nil)
 	for _, name := range []string{"compression", "CC", "BCC", strings.Repeat("x", 256)} {
-		m := cast(1)
+		m := testkit.Cast(1)
 		m.Headers = map[string]string{name: "x"}
-		failsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonConfig)
+		testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{m}), driver.ReasonConfig)
 	}
-	b.send(c, cast(2))
+	b.send(c, testkit.Cast(2))
 }
 
 func testHeaders(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	m := cast(1)
+	m := testkit.Cast(1)
 	m.Headers = map[string]string{"traceparent": "00-x", "empty": ""}
 	b.send(c, m)
-	d := poll(b.t, l, 1, 1)[0]
+	d := testkit.Poll(soon(b.t), b.t, l, 1, 1)[0]
 	if len(d.Headers) != 2 || d.Headers["traceparent"] != "00-x" {
 		b.t.Errorf("got %v", d.Headers)
 	}
@@ -415,43 +416,43 @@ func testNotifications(b *bench) {
 		}}
 	}
 	l := b.listen(c, source(""))
-	settleAll(b.t, l, driver.Accepted, poll(b.t, l, 1, 5)...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, testkit.Poll(soon(b.t), b.t, l, 1, 5)...)
 	one, two := b.listen(c, source("p1")), b.listen(c, source("p2"))
 	b.send(c, note("info"), note("error"))
 	for _, l := range []*listener{l, one, two} {
-		ds := poll(b.t, l, 2, 5)
+		ds := testkit.Poll(soon(b.t), b.t, l, 2, 5)
 		if ds[0].Kind != driver.Notification || ds[0].Format != driver.NotificationV2 {
 			b.t.Errorf("got %+v", ds[0])
 		}
-		settleAll(b.t, l, driver.Accepted, ds...)
+		testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds...)
 	}
 }
 
 func testOldReplies(b *bench) {
 	c := b.open(nil)
-	l := b.listen(c, replies("reply_old"))
+	l := b.listen(c, testkit.Replies("reply_old"))
 	body := `{"result": 5, "failure": null, "ending": true, "_msg_id": "c"}`
 	ch := b.raw()
-	must(b.t, ch.PublishWithContext(b.t.Context(), "reply_old", "reply_old", true, false,
+	testkit.Must(b.t, ch.PublishWithContext(b.t.Context(), "reply_old", "reply_old", true, false,
 		amqp.Publishing{ContentType: "application/json", Body: []byte(body)}))
-	d := poll(b.t, l, 1, 1)[0]
+	d := testkit.Poll(soon(b.t), b.t, l, 1, 1)[0]
 	if d.Kind != driver.Reply || string(d.Body) != "5" {
 		b.t.Errorf("got %+v", d)
 	}
-	settleAll(b.t, l, driver.Accepted, d)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, d)
 }
 
 // testFanoutExchangeGone casts to a fanout exchange that was deleted with its last server.
 func testFanoutExchangeGone(b *bench) {
 	c := b.open(nil)
-	fan := cast(1)
+	fan := testkit.Cast(1)
 	fan.Target.Fanout = true
 	for range 3 {
 		l := b.listen(c, server(driver.SettleOnPoll))
 		b.send(c, fan)
-		poll(b.t, l, 1, 1)
-		must(b.t, l.Close(soon(b.t)))
-		b.send(c, fan, cast(2))
+		testkit.Poll(soon(b.t), b.t, l, 1, 1)
+		testkit.Must(b.t, l.Close(soon(b.t)))
+		b.send(c, fan, testkit.Cast(2))
 	}
 }
 
@@ -460,18 +461,18 @@ func testFanoutExchangeGone(b *bench) {
 func testAutoDelete(b *bench) {
 	c := b.open(map[string]string{optAutoDelete: "true"})
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(0))
-	poll(b.t, l, 1, 1)
+	b.send(c, testkit.Cast(0))
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
 	var batch []*driver.Message
 	for i := range 50 {
-		m := cast(i)
+		m := testkit.Cast(i)
 		m.Mandatory = true
 		batch = append(batch, m)
 	}
 	b.send(c, batch...)
-	poll(b.t, l, 50, 10)
+	testkit.Poll(soon(b.t), b.t, l, 50, 10)
 	b.send(c, batch...)
-	poll(b.t, l, 50, 40)
+	testkit.Poll(soon(b.t), b.t, l, 50, 40)
 }
 
 // testProperties looks at a call as a peer's library sees it (upstream's are in
@@ -480,7 +481,7 @@ func testProperties(b *bench) {
 	ch := b.raw()
 	c := b.open(nil)
 	b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, call("reply_x"), cast(1))
+	b.send(c, call("reply_x"), testkit.Cast(1))
 	get := func() amqp.Delivery {
 		d, ok, err := ch.Get("v", true)
 		if err != nil || !ok {
@@ -505,12 +506,5 @@ func testProperties(b *bench) {
 
 func testPing(b *bench) {
 	c := b.open(nil)
-	must(b.t, c.Ping(soon(b.t)))
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(b.t, c.Ping(soon(b.t)))
 }

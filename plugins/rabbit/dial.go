@@ -24,16 +24,6 @@ const (
 	frameSize   = 128 << 10
 )
 
-// session is one connection to a broker, from its login to its loss.
-type session struct {
-	conn   *amqp.Connection
-	socket *corkConn
-	host   string // host:port, for people
-	closes chan *amqp.Error
-	blocks chan amqp.Blocking
-	done   chan struct{} // closed when the connection is lost or closed
-}
-
 // dial makes one attempt at one host.
 func dial(ctx context.Context, s *settings, h driver.Host) (*session, *driver.Error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -60,10 +50,14 @@ func dial(ctx context.Context, s *settings, h driver.Host) (*session, *driver.Er
 		_ = c.Close() // the failure says more
 		return nil, failure
 	}
-	socket := newCorkConn(secure)
+	header := &headerConn{Conn: secure}
+	socket := newCorkConn(header)
 	conn, err := amqp.Open(socket, amqpConfig(s, h))
 	if err != nil {
 		_ = c.Close() // the library may have done so
+		if failure := header.foreignError(addr); failure != nil {
+			return nil, failure
+		}
 		return nil, s.openError(ctx, addr, h, err)
 	}
 	return &session{
@@ -126,16 +120,4 @@ func amqpConfig(s *settings, h driver.Host) amqp.Config {
 		SASL: []amqp.Authentication{newLogin(s.loginMethod, h, properties)}, Vhost: s.vhost,
 		FrameSize: frameSize, Heartbeat: s.heartbeat, Properties: properties, Locale: "en_US",
 	}
-}
-
-// close ends the connection by the deadline at the latest, politely if possible.
-func (s *session) close(deadline time.Time) {
-	// The error is that of a connection which is going away anyhow.
-	_ = s.conn.CloseDeadline(deadline)
-	s.cut()
-}
-
-// cut closes the socket, which ends the connection as any loss does.
-func (s *session) cut() {
-	_ = s.socket.Close() // there is nothing left to lose
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -34,19 +33,6 @@ func connectError(host string, h driver.Host, vhost string, err error) *driver.E
 			WithHint("create the virtual host, allow the user to use it, or change the path of the URL")
 	default:
 		return driver.Errorf(driver.ReasonNotConnected, "%s closed the connection: %s", host, e.Reason)
-	}
-}
-
-// isPermanent reports whether waiting does not heal the cause (SEND-4).
-func isPermanent(err *driver.Error) bool {
-	if err == nil {
-		return false
-	}
-	switch err.Reason {
-	case driver.ReasonAuthRefused, driver.ReasonVirtualHostMissing, driver.ReasonTLSFailed:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -116,28 +102,4 @@ func inequivalentArg(reason string) string {
 	}
 	name, _, _ := strings.Cut(rest, "'")
 	return name
-}
-
-// inDoubt marks a copy of err as that of a message that may have arrived.
-func inDoubt(err *driver.Error) *driver.Error {
-	e := *err
-	e.InDoubt = true
-	return &e
-}
-
-func closedError(what string) *driver.Error {
-	return driver.Errorf(driver.ReasonClosed, "the %s is closed", what)
-}
-
-// endedError says that a message's ctx ended while it was in the state that cause describes;
-// cause is nil when nothing was wrong.
-func endedError(ended error, cause *driver.Error) *driver.Error {
-	reason := driver.ReasonCancelled
-	if errors.Is(ended, context.DeadlineExceeded) {
-		reason = driver.ReasonExpired
-	}
-	if cause == nil {
-		return driver.Errorf(reason, "the message was given up before it was sent")
-	}
-	return driver.Errorf(reason, "the message was given up before it was sent: %w", cause)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // proxy is a TCP relay between driver and broker that can be cut and stopped.
@@ -30,7 +31,7 @@ type proxy struct {
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	testkit.Must(t, err)
 	p := &proxy{listener: l, target: target}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
@@ -99,38 +100,38 @@ func (p *proxy) cut() {
 // has not seen: they are in doubt, are not sent again, and all else works on.
 func testCut(b *bench) {
 	p := newProxy(b.t, b.broker.Addr())
-	c := open(b.t, config(b.t, p.listener.Addr().String(), b.vhost, b.logs, nil))
+	c := open(b.t, testkit.Config(b.t, newDriver(), p.listener.Addr().String(), b.vhost, b.logs, nil))
 	direct := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnDone))
 	watch := b.listen(direct, driver.Source{Kind: driver.SourceServer, Settle: driver.SettleOnPoll, Target: driver.Target{Exchange: "openstack", Topic: "w", Server: "x"}})
-	toW := func(n int) *driver.Message { m := cast(n); m.Target.Topic = "w"; return m }
-	b.send(c, cast(0), toW(0))
-	held := poll(b.t, l, 1, 5)
-	poll(b.t, watch, 1, 5)
+	toW := func(n int) *driver.Message { m := testkit.Cast(n); m.Target.Topic = "w"; return m }
+	b.send(c, testkit.Cast(0), toW(0))
+	held := testkit.Poll(soon(b.t), b.t, l, 1, 5)
+	testkit.Poll(soon(b.t), b.t, watch, 1, 5)
 
 	p.setMute(true)
 	result := make(chan error, 1)
 	go func() { result <- c.Send(soon(b.t), []*driver.Message{toW(1), toW(2)}) }()
-	poll(b.t, watch, 2, 5) // the broker has them
+	testkit.Poll(soon(b.t), b.t, watch, 2, 5) // the broker has them
 	p.cut()
 	p.setMute(false)
 	err := <-result
 	for i := range 2 {
-		if e := wantReason(b.t, driver.MessageErr(err, i), driver.ReasonNotConnected); !e.InDoubt {
+		if e := testkit.Failure(b.t, driver.MessageErr(err, i), driver.ReasonNotConnected); !e.InDoubt {
 			b.t.Errorf("not in doubt: %v (SEND-5)", e)
 		}
 	}
-	settleAll(b.t, l, driver.Accepted, held...) // of the broken connection (DONE-2)
-	again := poll(b.t, l, 1, 5)                 // which the broker gives again (LISTEN-6, POLL-7)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, held...) // of the broken connection (DONE-2)
+	again := testkit.Poll(soon(b.t), b.t, l, 1, 5)              // which the broker gives again (LISTEN-6, POLL-7)
 	if !again[0].Redelivered {
 		b.t.Errorf("got %+v", again[0])
 	}
-	settleAll(b.t, l, driver.Accepted, held...) // late, and no harm to the new one
-	settleAll(b.t, l, driver.Accepted, again...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, held...) // late, and no harm to the new one
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, again...)
 	b.send(c, toW(3))
-	poll(b.t, watch, 1, 5)
-	nothing(b.t, watch)
-	nothing(b.t, l)
+	testkit.Poll(soon(b.t), b.t, watch, 1, 5)
+	testkit.Nothing(b.t, watch)
+	testkit.Nothing(b.t, l)
 }
 
 // TestConnectFails is SEND-4 and LISTEN's part of it.
@@ -154,8 +155,8 @@ func TestConnectFails(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := b.config(nil)
-			var st states
-			cfg.Report = st.report
+			st := testkit.NewStates()
+			cfg.Report = st.Report
 			tt.change(&cfg)
 			c := open(t, cfg)
 			wait := patience
@@ -163,21 +164,21 @@ func TestConnectFails(t *testing.T) {
 				wait = 300 * time.Millisecond
 			}
 			started := time.Now()
-			e := wantReason(t, c.Send(within(t, wait), []*driver.Message{cast(1)}), tt.reason)
+			e := testkit.Failure(t, c.Send(testkit.Within(t, wait), []*driver.Message{testkit.Cast(1)}), tt.reason)
 			if took := time.Since(started); tt.atOnce && took > patience/2 || !tt.atOnce && took < wait {
 				t.Errorf("Send took %v", took)
 			}
-			if e.InDoubt || strings.Contains(e.Error()+b.logs.String()+st.text(), "wrong-s3cr3t") {
+			if e.InDoubt || strings.Contains(e.Error()+b.logs.String()+st.String(), "wrong-s3cr3t") {
 				t.Errorf("got %v (OPEN-4)", e)
 			}
 			// At once, though the time would allow to wait (SEND-10).
-			e = wantReason(t, c.Send(soon(t), []*driver.Message{failFast(1)}), tt.reason)
+			e = testkit.Failure(t, c.Send(soon(t), []*driver.Message{failFast(1)}), tt.reason)
 			if e.InDoubt {
 				t.Errorf("not sent, and in doubt: %v", e)
 			}
-			_, err := c.Listen(within(t, wait), server(driver.SettleOnPoll))
-			failsWith(t, err, tt.reason)
-			if last := st.last(); last.Phase != driver.Connecting || driver.ReasonOf(last.Err) != tt.reason {
+			_, err := c.Listen(testkit.Within(t, wait), server(driver.SettleOnPoll))
+			testkit.FailsWith(t, err, tt.reason)
+			if last := st.Last(); last.Phase != driver.Connecting || driver.ReasonOf(last.Err) != tt.reason {
 				t.Errorf("the state is %v (STATE-1)", last)
 			}
 		})
@@ -186,7 +187,7 @@ func TestConnectFails(t *testing.T) {
 		cfg := b.config(nil)
 		cfg.Hosts = append([]driver.Host{{Name: "127.0.0.1", Port: 1}}, cfg.Hosts...)
 		c := open(t, cfg)
-		must(t, c.Send(soon(t), []*driver.Message{cast(1)}))
+		testkit.Must(t, c.Send(soon(t), []*driver.Message{testkit.Cast(1)}))
 	})
 }
 
@@ -203,70 +204,70 @@ func testTooLarge(b *bench) {
 	c := b.open(nil)
 	l := b.listen(c, server(driver.SettleOnPoll))
 	large := func() *driver.Message {
-		m := cast(1)
+		m := testkit.Cast(1)
 		m.Body = []byte(`{"method": "` + strings.Repeat("x", 500_000) + `"}`)
 		return m
 	}
-	batch := []*driver.Message{cast(0), large(), cast(2), large(), cast(4)}
+	batch := []*driver.Message{testkit.Cast(0), large(), testkit.Cast(2), large(), testkit.Cast(4)}
 	err := c.Send(soon(b.t), batch)
 	for i := range batch {
 		e := driver.MessageErr(err, i)
 		if i%2 == 1 {
-			failsWith(b.t, e, driver.ReasonMessageTooLarge)
+			testkit.FailsWith(b.t, e, driver.ReasonMessageTooLarge)
 		} else if e != nil {
 			b.t.Errorf("message %d was harmed: %v", i, e)
 		}
 	}
-	poll(b.t, l, 3, 10)
+	testkit.Poll(soon(b.t), b.t, l, 3, 10)
 }
 
 func testBlocked(b *bench) {
-	var st states
+	st := testkit.NewStates()
 	cfg := b.config(nil)
-	cfg.Report = st.report
+	cfg.Report = st.Report
 	c := open(b.t, cfg)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	b.send(c, cast(0))
-	poll(b.t, l, 1, 1)
+	b.send(c, testkit.Cast(0))
+	testkit.Poll(soon(b.t), b.t, l, 1, 1)
 	ctl := func(args ...string) {
 		_, err := b.broker.Ctl(soon(b.t), args...)
-		must(b.t, err)
+		testkit.Must(b.t, err)
 	}
 	ctl("set_vm_memory_high_watermark", "absolute", "1MB")
 	relax := sync.OnceFunc(func() { ctl("set_vm_memory_high_watermark", "absolute", "2GB") })
 	defer relax()
 	// The broker says so after the connection published again.
 	first := make(chan error, 1)
-	go func() { first <- c.Send(soon(b.t), []*driver.Message{cast(1)}) }()
-	eventually(b.t, "the state is Blocked", func() bool { return st.last().Phase == driver.Blocked })
-	e := wantReason(b.t, c.Send(within(b.t, 300*time.Millisecond), []*driver.Message{cast(2)}), driver.ReasonBrokerBlocked)
+	go func() { first <- c.Send(soon(b.t), []*driver.Message{testkit.Cast(1)}) }()
+	eventually(b.t, "the state is Blocked", func() bool { return st.Last().Phase == driver.Blocked })
+	e := testkit.Failure(b.t, c.Send(testkit.Within(b.t, 300*time.Millisecond), []*driver.Message{testkit.Cast(2)}), driver.ReasonBrokerBlocked)
 	if e.InDoubt {
 		b.t.Errorf("not sent, and in doubt: %v", e)
 	}
-	e = wantReason(b.t, c.Send(soon(b.t), []*driver.Message{failFast(4)}), driver.ReasonBrokerBlocked) // SEND-10
+	e = testkit.Failure(b.t, c.Send(soon(b.t), []*driver.Message{failFast(4)}), driver.ReasonBrokerBlocked) // SEND-10
 	if e.InDoubt {
 		b.t.Errorf("not sent, and in doubt: %v", e)
 	}
 	relax()
-	must(b.t, <-first)
-	eventually(b.t, "the state is Ready", func() bool { return st.last().Phase == driver.Ready })
-	b.send(c, cast(3))
-	poll(b.t, l, 2, 10)
+	testkit.Must(b.t, <-first)
+	eventually(b.t, "the state is Ready", func() bool { return st.Last().Phase == driver.Ready })
+	b.send(c, testkit.Cast(3))
+	testkit.Poll(soon(b.t), b.t, l, 2, 10)
 }
 
 // testFrozen stops the broker's process: a send ends with its ctx and is in doubt, and a
 // Close ends with its own.
 func testFrozen(b *bench) {
 	c := b.open(map[string]string{optHeartbeat: "2"})
-	b.send(c, cast(0))
-	must(b.t, b.broker.Pause())
-	resume := sync.OnceFunc(func() { must(b.t, b.broker.Resume()) })
+	b.send(c, testkit.Cast(0))
+	testkit.Must(b.t, b.broker.Pause())
+	resume := sync.OnceFunc(func() { testkit.Must(b.t, b.broker.Resume()) })
 	defer resume()
 	var started time.Time
 	var err error
 	eventually(b.t, "a message is not confirmed", func() bool { // the process stops soon after the signal
 		started = time.Now()
-		err = c.Send(within(b.t, 500*time.Millisecond), []*driver.Message{cast(1)})
+		err = c.Send(testkit.Within(b.t, 500*time.Millisecond), []*driver.Message{testkit.Cast(1)})
 		return err != nil
 	})
 	if took := time.Since(started); took > 2*time.Second {
@@ -275,49 +276,49 @@ func testFrozen(b *bench) {
 	if e, ok := errors.AsType[*driver.Error](err); !ok || !e.InDoubt {
 		b.t.Errorf("got %v", err)
 	}
-	eventually(b.t, "the heartbeat notices", func() bool { return b.logs.count("connection lost") > 0 })
-	if err := c.Send(within(b.t, 100*time.Millisecond), []*driver.Message{cast(2)}); driver.ReasonOf(err) != driver.ReasonNotConnected {
+	eventually(b.t, "the heartbeat notices", func() bool { return b.logs.Count("connection lost") > 0 })
+	if err := c.Send(testkit.Within(b.t, 100*time.Millisecond), []*driver.Message{testkit.Cast(2)}); driver.ReasonOf(err) != driver.ReasonNotConnected {
 		b.t.Errorf("got %v", err)
 	}
 	second := b.open(nil)
 	started = time.Now()
-	must(b.t, second.Close(within(b.t, 300*time.Millisecond)))
+	testkit.Must(b.t, second.Close(testkit.Within(b.t, 300*time.Millisecond)))
 	if took := time.Since(started); took > 2*time.Second {
 		b.t.Errorf("Close took %v (CLOSE-3)", took)
 	}
 	resume()
-	b.send(c, cast(3))
+	b.send(c, testkit.Cast(3))
 }
 
 func testKilled(t *testing.T, broker *peertest.RabbitMQ) {
 	b := newBench(t, broker)
-	var st states
+	st := testkit.NewStates()
 	cfg := b.config(nil)
-	cfg.Report = st.report
+	cfg.Report = st.Report
 	c := open(t, cfg)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	r := b.listen(c, replies("reply_k"))
-	b.send(c, cast(0))
-	poll(t, l, 1, 1)
-	must(t, broker.Kill())
-	eventually(t, "the state is Connecting", func() bool { return st.last().Phase == driver.Connecting && st.last().Err != nil })
-	failsWith(t, c.Send(within(t, 200*time.Millisecond), []*driver.Message{cast(1)}), driver.ReasonNotConnected)
+	r := b.listen(c, testkit.Replies("reply_k"))
+	b.send(c, testkit.Cast(0))
+	testkit.Poll(soon(t), t, l, 1, 1)
+	testkit.Must(t, broker.Kill())
+	eventually(t, "the state is Connecting", func() bool { return st.Last().Phase == driver.Connecting && st.Last().Err != nil })
+	testkit.FailsWith(t, c.Send(testkit.Within(t, 200*time.Millisecond), []*driver.Message{testkit.Cast(1)}), driver.ReasonNotConnected)
 	waiting := make(chan error, 1)
-	go func() { waiting <- c.Send(within(t, time.Minute), []*driver.Message{cast(2)}) }()
-	must(t, broker.Restart(t.Context()))
+	go func() { waiting <- c.Send(testkit.Within(t, time.Minute), []*driver.Message{testkit.Cast(2)}) }()
+	testkit.Must(t, broker.Restart(t.Context()))
 	up := time.Now()
-	must(t, <-waiting)
-	m := cast(3)
+	testkit.Must(t, <-waiting)
+	m := testkit.Cast(3)
 	m.Mandatory = true
 	eventually(t, "the server is bound again (LISTEN-6)", func() bool { return c.Send(soon(t), []*driver.Message{m}) == nil })
-	ds := poll(t, l, 1, 10)
+	ds := testkit.Poll(soon(t), t, l, 1, 10)
 	if took := time.Since(up); took > 5*time.Second {
 		t.Errorf("recovery took %v", took)
 	}
 	_ = ds
 	b.send(c, &driver.Message{Kind: driver.Reply, ReplyTo: "reply_k", CallID: "c", Body: []byte("1")})
-	settleAll(t, r, driver.Accepted, poll(t, r, 1, 1)...)
-	if last := st.last(); last.Phase != driver.Ready {
+	testkit.Settle(soon(t), t, r, driver.Accepted, testkit.Poll(soon(t), t, r, 1, 1)...)
+	if last := st.Last(); last.Phase != driver.Ready {
 		t.Errorf("the state is %v", last)
 	}
 }
@@ -328,7 +329,7 @@ func testKilled(t *testing.T, broker *peertest.RabbitMQ) {
 func TestCutsUnderLoad(t *testing.T) {
 	b := newBench(t, peertest.RunSharedRabbitMQ(t))
 	p := newProxy(t, b.broker.Addr())
-	c := open(t, config(t, p.listener.Addr().String(), b.vhost, b.logs, nil))
+	c := open(t, testkit.Config(t, newDriver(), p.listener.Addr().String(), b.vhost, b.logs, nil))
 	l := b.listen(c, server(driver.SettleOnDone))
 	const n, cuts = 6000, 6
 	var mu sync.Mutex
@@ -339,7 +340,7 @@ func TestCutsUnderLoad(t *testing.T) {
 	go func() {
 		defer close(sent)
 		for i := range n {
-			m := cast(i)
+			m := testkit.Cast(i)
 			c.SendAsync(t.Context(), []*driver.Message{m}, func(_ int, err error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -371,7 +372,7 @@ func TestCutsUnderLoad(t *testing.T) {
 		}
 		return left + n - len(accepted) - doubtful - failed
 	}
-	ctx := within(t, time.Minute)
+	ctx := testkit.Within(t, time.Minute)
 	for missing() > 0 {
 		ds, err := l.Poll(ctx, 100)
 		if err != nil {
@@ -380,7 +381,7 @@ func TestCutsUnderLoad(t *testing.T) {
 		for _, d := range ds {
 			received[d.UniqueID]++
 		}
-		settleAll(t, l, driver.Accepted, ds...)
+		testkit.Settle(soon(t), t, l, driver.Accepted, ds...)
 	}
 	<-sent
 	wg.Wait()
@@ -392,19 +393,19 @@ func TestCutsUnderLoad(t *testing.T) {
 func TestConsumeRefused(t *testing.T) {
 	b := newBench(t, peertest.RunSharedRabbitMQ(t))
 	const user, password = "no-reader", "x"
-	must(t, errors.Join(b.broker.AddUser(t.Context(), user, password), b.broker.Permit(t.Context(), user, b.vhost, ".*", ".*", "^openstack$|_fanout$")))
+	testkit.Must(t, errors.Join(b.broker.AddUser(t.Context(), user, password), b.broker.Permit(t.Context(), user, b.vhost, ".*", ".*", "^openstack$|_fanout$")))
 	cfg := b.config(map[string]string{"rabbit_retry_interval": "0.2"})
 	cfg.Hosts[0].User, cfg.Hosts[0].Password = user, password
 	l, err := open(t, cfg).Listen(soon(t), server(driver.SettleOnPoll))
-	must(t, err)
-	b.send(b.open(nil), cast(1))
-	_, err = l.Poll(within(t, time.Second), 1)
+	testkit.Must(t, err)
+	b.send(b.open(nil), testkit.Cast(1))
+	_, err = l.Poll(testkit.Within(t, time.Second), 1)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
-	if n := b.logs.count("cannot consume"); n < 1 || n > 6 {
+	if n := b.logs.Count("cannot consume"); n < 1 || n > 6 {
 		t.Errorf("the broker was asked %d times in a second:\n%s", n, b.logs)
 	}
-	must(t, b.broker.Allow(t.Context(), user, b.vhost))
-	poll(t, l, 1, 1)
+	testkit.Must(t, b.broker.Allow(t.Context(), user, b.vhost))
+	testkit.Poll(soon(t), t, l, 1, 1)
 }

@@ -30,8 +30,11 @@ func (o *hostOrder) mix() {
 	rand.Shuffle(len(o.hosts), func(i, j int) { o.hosts[i], o.hosts[j] = o.hosts[j], o.hosts[i] })
 }
 
-// take returns the next host.
-func (o *hostOrder) take() driver.Host {
+// Len implements uplink.Hosts.
+func (o *hostOrder) Len() int { return len(o.hosts) }
+
+// Next implements uplink.Hosts.
+func (o *hostOrder) Next() driver.Host {
 	if o.next == len(o.hosts) {
 		o.next = 0
 		if o.shuffle {
@@ -46,10 +49,4 @@ func (o *hostOrder) take() driver.Host {
 // backoff is the wait before pass n over the hosts, counted from the first failure.
 func (s *settings) backoff(n int) time.Duration {
 	return min(s.retryInterval+time.Duration(n)*s.retryBackoff, s.intervalMax)
-}
-
-// firstRetry is the wait after a loss: short, and different for each of the many clients that
-// a broker loses at once.
-func firstRetry() time.Duration {
-	return rand.N(250 * time.Millisecond) //nolint:gosec // a wait is no secret
 }

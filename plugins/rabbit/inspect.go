@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 // Queues implements driver.QueueInspector. It asks over the connection for receiving, which a broker
@@ -22,12 +23,12 @@ func (c *conn) Queues(ctx context.Context, topics []driver.NotificationTopic, po
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return nil, closedError("connection")
+		return nil, uplink.Closed("connection")
 	}
 	link := c.receiverLocked()
 	c.mu.Unlock()
 	for {
-		s, cause := link.await(ctx, false)
+		s, cause := link.Await(ctx, false)
 		if s == nil {
 			return nil, cause
 		}

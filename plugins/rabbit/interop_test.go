@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 	"github.com/parleymq/parley/sdk/envelope"
 )
 
@@ -31,14 +32,14 @@ func testPythonServer(b *bench, python peertest.Python) {
 	peertest.RunPythonServer(b.t, python, peertest.PythonServerOptions{URL: b.pythonURL(), Conf: b.pythonConf(), Topic: "v", Server: "s1"})
 	c := b.open(nil)
 	name := "reply_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	l := b.listen(c, replies(name))
+	l := b.listen(c, testkit.Replies(name))
 	ask := func(method, args string) *driver.Delivery {
 		m := call(name)
 		m.Body = fmt.Appendf(nil, `{"method": %q, "args": %s, "version": "1.0"}`, method, args)
 		m.Context = []byte(`{"user": "alice", "roles": ["admin"]}`)
 		b.send(c, m)
-		d := poll(b.t, l, 1, 10)[0]
-		settleAll(b.t, l, driver.Accepted, d)
+		d := testkit.Poll(soon(b.t), b.t, l, 1, 10)[0]
+		testkit.Settle(soon(b.t), b.t, l, driver.Accepted, d)
 		if d.CallID != m.CallID {
 			b.t.Fatalf("an answer to %q, want %q", d.CallID, m.CallID)
 		}
@@ -79,15 +80,15 @@ func testPythonClient(b *bench, python peertest.Python) {
 	reply, err := client.Call(soon(b.t), peertest.Request{
 		Topic: "v", Server: "s1", Method: "echo", Args: map[string]any{"a": 1}, Timeout: 10 * time.Second,
 	})
-	must(b.t, err)
-	must(b.t, <-replied)
+	testkit.Must(b.t, err)
+	testkit.Must(b.t, <-replied)
 	var got map[string]int
-	must(b.t, json.Unmarshal(reply.Result, &got))
+	testkit.Must(b.t, json.Unmarshal(reply.Result, &got))
 	if got["a"] != 1 {
 		b.t.Errorf("got %s", reply.Result)
 	}
-	must(b.t, client.Fanout(soon(b.t), peertest.Request{Topic: "v", Method: "all"}))
-	if d := poll(b.t, l, 1, 10)[0]; d.Kind != driver.Cast {
+	testkit.Must(b.t, client.Fanout(soon(b.t), peertest.Request{Topic: "v", Method: "all"}))
+	if d := testkit.Poll(soon(b.t), b.t, l, 1, 10)[0]; d.Kind != driver.Cast {
 		b.t.Errorf("got %+v", d)
 	}
 }
@@ -103,7 +104,7 @@ func TestGoldenAddress(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimPrefix(file, "../../sdk/envelope/testdata/golden/"), func(t *testing.T) {
 			text, err := os.ReadFile(file)
-			must(t, err)
+			testkit.Must(t, err)
 			var g struct {
 				Exchange   string
 				RoutingKey string `json:"routing_key"`
@@ -115,12 +116,12 @@ func TestGoldenAddress(t *testing.T) {
 				}
 				Body string
 			}
-			must(t, json.Unmarshal(text, &g))
+			testkit.Must(t, json.Unmarshal(text, &g))
 			m, err := envelope.Decode(g.Properties.ContentType, g.Properties.ContentEncoding, "", []byte(g.Body), envelope.Limits{})
-			must(t, err)
+			testkit.Must(t, err)
 			restoreTarget(m, g.Exchange, g.RoutingKey)
 			var o outgoing
-			must(t, s.address(&o, m))
+			testkit.Must(t, s.address(&o, m))
 			if o.exchange.name != g.Exchange || o.key != g.RoutingKey || o.mandatory != g.Mandatory {
 				t.Errorf("got exchange %q, key %q, mandatory %t", o.exchange.name, o.key, o.mandatory)
 			}

@@ -12,6 +12,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 	"github.com/parleymq/parley/sdk/envelope"
 )
 
@@ -151,7 +153,7 @@ func (l *lane) push(o *outgoing) bool {
 		return false
 	}
 	o.confirm = nil
-	l.p.unconfirmed.pushBack(o)
+	l.p.unconfirmed.PushBack(o)
 	return true
 }
 
@@ -160,8 +162,8 @@ func (l *lane) pushed(o *outgoing, confirm *amqp.DeferredConfirmation, err error
 	l.p.mu.Lock()
 	if err != nil {
 		l.closed = true
-		l.p.unconfirmed.popBack()
-		l.p.queue.pushFront(o)
+		l.p.unconfirmed.PopBack()
+		l.p.queue.PushFront(o)
 	} else {
 		o.confirm = confirm
 	}
@@ -174,7 +176,7 @@ func (l *lane) pushed(o *outgoing, confirm *amqp.DeferredConfirmation, err error
 func (l *lane) awaitIdle(ctx context.Context) bool {
 	for {
 		l.p.mu.Lock()
-		n, closed := l.p.unconfirmed.len(), l.closed
+		n, closed := l.p.unconfirmed.Len(), l.closed
 		l.p.mu.Unlock()
 		if closed || ctx.Err() != nil {
 			return false
@@ -230,11 +232,11 @@ func (l *lane) head(over bool) (*outgoing, bool) {
 	if over {
 		l.closed = true
 	}
-	if l.p.unconfirmed.len() == 0 {
+	if l.p.unconfirmed.Len() == 0 {
 		signal(l.idle)
 		return nil, !over
 	}
-	if o := l.p.unconfirmed.at(0); o.confirm != nil {
+	if o := l.p.unconfirmed.At(0); o.confirm != nil {
 		return o, true
 	}
 	return nil, true
@@ -243,7 +245,7 @@ func (l *lane) head(over bool) (*outgoing, bool) {
 // confirmed settles the oldest message. It returns false when the channel was closed under it.
 func (l *lane) confirmed(o *outgoing) bool {
 	l.p.mu.Lock()
-	l.p.unconfirmed.popFront()
+	l.p.unconfirmed.PopFront()
 	returned := o.returned
 	acked := o.confirm.Acked()
 	lost := !acked && returned == "" && l.ch.IsClosed()
@@ -259,9 +261,9 @@ func (l *lane) confirmed(o *outgoing) bool {
 			returned, o.exchange.name, o.key).WithHint("check that the receiver runs and that the names are right")
 	case !acked:
 		// The broker says that it failed, not what became of the message in each queue.
-		err = inDoubt(l.refusedError(o))
+		err = outbound.InDoubt(l.refusedError(o))
 	}
-	o.batch.done(o.index, err)
+	o.caller.Done(o.index, err)
 	return true
 }
 
@@ -280,8 +282,8 @@ func (l *lane) returned(r *amqp.Return) {
 	fingerprint := maphash.Bytes(l.p.bodies.seed, r.Body)
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	for i := range l.p.unconfirmed.len() {
-		o := l.p.unconfirmed.at(i)
+	for i := range l.p.unconfirmed.Len() {
+		o := l.p.unconfirmed.At(i)
 		if o.mandatory && o.returned == "" && o.fingerprint == fingerprint && o.key == r.RoutingKey && o.exchange.name == r.Exchange {
 			o.returned = strconv.Itoa(int(r.ReplyCode)) + " " + r.ReplyText
 			return
@@ -298,9 +300,9 @@ func (l *lane) lose(lost []*outgoing) {
 		err := cause
 		switch {
 		case culprit < 0:
-			err = inDoubt(cause)
+			err = outbound.InDoubt(cause)
 		case i < culprit:
-			err = inDoubt(asNotConnected(cause))
+			err = outbound.InDoubt(asNotConnected(cause))
 		case i > culprit:
 			err = asNotConnected(cause)
 		}
@@ -323,7 +325,7 @@ func (l *lane) closeCause(lost []*outgoing) (*driver.Error, int) {
 	}
 	if err == nil || !err.Server || l.session.conn.IsClosed() {
 		if l.p.isClosed() {
-			return closedError("connection"), -1
+			return uplink.Closed("connection"), -1
 		}
 		return lostError(l.session.host, err), -1
 	}
@@ -377,5 +379,5 @@ func sizeLimit(reason string) (int, bool) {
 func (p *publisher) isClosed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.closed
+	return p.room.Closed()
 }

@@ -12,6 +12,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 // maxPrefetch bounds what the broker is asked for ahead, whatever Poll's max is: more does not
@@ -38,12 +40,12 @@ type listener struct {
 	halted chan struct{} // closed when the run loop has seen stopped
 
 	mu      sync.Mutex
-	ready   deque[*driver.Delivery] // not returned by Poll yet, parked; guarded by mu
-	current *consumer               // nil while there is no channel; guarded by mu
-	wanted  int                     // the prefetch that Poll asked for; guarded by mu
-	stopped bool                    // no more messages are taken (STOP-1); guarded by mu
-	drained bool                    // stopped, and all that was taken is in ready; guarded by mu
-	closed  bool                    // guarded by mu
+	ready   outbound.Deque[*driver.Delivery] // not returned by Poll yet, parked; guarded by mu
+	current *consumer                        // nil while there is no channel; guarded by mu
+	wanted  int                              // the prefetch that Poll asked for; guarded by mu
+	stopped bool                             // no more messages are taken (STOP-1); guarded by mu
+	drained bool                             // stopped, and all that was taken is in ready; guarded by mu
+	closed  bool                             // guarded by mu
 }
 
 var (
@@ -76,8 +78,8 @@ func newListener(c *conn, lk *link, src driver.Source) (*listener, error) {
 // open waits for the first declaration (LISTEN-1).
 func (l *listener) open(ctx context.Context) error {
 	for {
-		_, trouble, changed := l.link.trouble()
-		if isPermanent(trouble) {
+		_, trouble, changed := l.link.Trouble()
+		if uplink.Permanent(trouble) {
 			return trouble
 		}
 		select {
@@ -101,7 +103,7 @@ func (l *listener) run(ctx context.Context) {
 	defer close(l.ended)
 	first := true
 	for generation := uint64(1); ; generation++ {
-		s, _ := l.link.await(ctx, true)
+		s, _ := l.link.Await(ctx, true)
 		if s == nil {
 			return
 		}
@@ -188,8 +190,8 @@ func (l *listener) halt(c *consumer) {
 	l.mu.Lock()
 	first := !l.drained
 	l.drained = true
-	for l.src.Settle == driver.SettleOnDone && l.ready.len() > 0 {
-		back = append(back, l.ready.popFront().Token&tagMask)
+	for l.src.Settle == driver.SettleOnDone && l.ready.Len() > 0 {
+		back = append(back, l.ready.PopFront().Token&tagMask)
 	}
 	l.mu.Unlock()
 	_ = c.reject(back, true) // fails on a lost channel, which gives them back as well
@@ -206,7 +208,7 @@ func (l *listener) drop(c *consumer) {
 	if l.current == c {
 		l.current = nil
 	}
-	l.ready = deque[*driver.Delivery]{}
+	l.ready = outbound.Deque[*driver.Delivery]{}
 }
 
 // leave ends a consumer for good, with the queue that is this listener's alone (CLOSE-2).
@@ -235,7 +237,7 @@ func (l *listener) add(c *consumer, d *driver.Delivery) {
 		l.mu.Unlock()
 		return
 	}
-	l.ready.pushBack(d)
+	l.ready.PushBack(d)
 	l.mu.Unlock()
 	signal(l.wake)
 }
@@ -263,7 +265,7 @@ func (l *listener) Poll(ctx context.Context, max int) ([]*driver.Delivery, error
 			return l.waited(ds), nil
 		}
 		if over {
-			return nil, closedError("listener")
+			return nil, uplink.Closed("listener")
 		}
 		if len(ds) > 0 {
 			continue
@@ -296,13 +298,13 @@ func (l *listener) want(max int) {
 func (l *listener) take(max int) ([]*driver.Delivery, *consumer, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(max, l.ready.len())
+	n := min(max, l.ready.Len())
 	if n == 0 {
 		return nil, nil, l.closed || l.drained
 	}
 	ds := make([]*driver.Delivery, n)
 	for i := range ds {
-		ds[i] = l.ready.popFront()
+		ds[i] = l.ready.PopFront()
 	}
 	return ds, l.current, false
 }
@@ -438,4 +440,12 @@ func (l *listener) stopRunning() {
 	l.mu.Unlock()
 	l.cancel()
 	signal(l.wake)
+}
+
+// signal puts a token into a channel of capacity one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

@@ -4,23 +4,16 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"maps"
-	"net"
-	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +26,7 @@ type bench struct {
 	t      testing.TB
 	broker *peertest.RabbitMQ
 	vhost  string
-	logs   *logBuffer
+	logs   *testkit.Logs
 	tls    *peertest.TLSFiles // how clients speak TLS, nil for plain
 	// options are those of each Conn, unless it says otherwise.
 	options map[string]string
@@ -41,7 +34,7 @@ type bench struct {
 
 func newBench(t testing.TB, broker *peertest.RabbitMQ) *bench {
 	t.Helper()
-	return &bench{t: t, broker: broker, vhost: broker.NewVhost(t), logs: &logBuffer{}}
+	return &bench{t: t, broker: broker, vhost: broker.NewVhost(t), logs: &testkit.Logs{}}
 }
 
 func (b *bench) config(options map[string]string) driver.Config {
@@ -51,29 +44,9 @@ func (b *bench) config(options map[string]string) driver.Config {
 	maps.Copy(all, options)
 	options = all
 	if b.tls == nil {
-		return config(b.t, b.broker.Addr(), b.vhost, b.logs, options)
+		return testkit.Config(b.t, newDriver(), b.broker.Addr(), b.vhost, b.logs, options)
 	}
-	return config(b.t, b.tlsAddr(), b.vhost, b.logs, tlsOptions(b.tls, options))
-}
-
-func config(t testing.TB, addr, vhost string, logs *logBuffer, options map[string]string) driver.Config {
-	t.Helper()
-	name, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := driver.ValidateOptions(optionSpecs(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return driver.Config{
-		Driver: "rabbit", Hosts: []driver.Host{{Name: name, Port: n}}, VirtualHost: vhost, HasVirtualHost: true,
-		Options: values, AppName: "test", Logger: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}
+	return testkit.Config(b.t, newDriver(), b.tlsAddr(), b.vhost, b.logs, tlsOptions(b.tls, options))
 }
 
 // open opens a Conn that is closed with the test.
@@ -84,18 +57,7 @@ func (b *bench) open(options map[string]string) *conn {
 
 func open(t testing.TB, cfg driver.Config) *conn {
 	t.Helper()
-	c, err := newDriver().Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := c.Close(ctx); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	return c.(*conn)
+	return testkit.Open(t, newDriver(), cfg, 10*time.Second).(*conn)
 }
 
 func (b *bench) listen(c *conn, src driver.Source) *listener {
@@ -108,48 +70,21 @@ func (b *bench) listen(c *conn, src driver.Source) *listener {
 }
 
 // server is the Source of server s1 of topic v.
-func server(settle driver.Settle) driver.Source {
-	return driver.Source{
-		Kind: driver.SourceServer, Settle: settle,
-		Target: driver.Target{Exchange: "openstack", Topic: "v", Server: "s1"},
-	}
-}
-
-func replies(name string) driver.Source {
-	return driver.Source{Kind: driver.SourceReplies, Settle: driver.SettleOnDone, ReplyName: name}
-}
-
-func cast(n int) *driver.Message {
-	return &driver.Message{
-		Kind: driver.Cast, Target: driver.Target{Exchange: "openstack", Topic: "v"}, UniqueID: uuid.NewString(),
-		Body: fmt.Appendf(nil, `{"method": "m", "args": {"n": %d}}`, n),
-	}
-}
+func server(settle driver.Settle) driver.Source { return testkit.Server("s1", settle) }
 
 func failFast(n int) *driver.Message {
-	m := cast(n)
+	m := testkit.Cast(n)
 	m.FailFast = true
 	return m
 }
 
 func call(replyTo string) *driver.Message {
-	m := cast(0)
-	m.Kind, m.ReplyTo, m.CallID, m.TimeLeft = driver.Call, replyTo, uuid.NewString(), time.Minute
+	m := testkit.Call(replyTo)
 	m.Deadline = time.Now() // which a Python server must not mind
 	return m
 }
 
-func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+func soon(t testing.TB) context.Context { return testkit.Within(t, patience) }
 
 func (b *bench) send(c *conn, messages ...*driver.Message) {
 	b.t.Helper()
@@ -158,59 +93,10 @@ func (b *bench) send(c *conn, messages ...*driver.Message) {
 	}
 }
 
-// poll collects n deliveries, asking for at most max at a time.
-func poll(t testing.TB, l driver.Listener, n, max int) []*driver.Delivery {
-	t.Helper()
-	ctx := soon(t)
-	var all []*driver.Delivery
-	for len(all) < n {
-		ds, err := l.Poll(ctx, max)
-		if err != nil {
-			t.Fatalf("Poll after %d of %d: %v", len(all), n, err)
-		}
-		if len(ds) == 0 || len(ds) > max {
-			t.Fatalf("Poll(%d) returned %d (POLL-1)", max, len(ds))
-		}
-		all = append(all, ds...)
-	}
-	return all
-}
-
-// nothing asserts that l has nothing to give for a moment.
-func nothing(t testing.TB, l driver.Listener) {
-	t.Helper()
-	ds, err := l.Poll(within(t, 200*time.Millisecond), 10)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("Poll returned %d deliveries and %v, want nothing", len(ds), err)
-	}
-}
-
-// settleAll is Done with one result for all.
-func settleAll(t testing.TB, l driver.Listener, r driver.Result, ds ...*driver.Delivery) {
-	t.Helper()
-	var outcomes []driver.Outcome
-	for _, d := range ds {
-		outcomes = append(outcomes, driver.Outcome{Token: d.Token, Result: r})
-	}
-	if err := l.Done(soon(t), outcomes); err != nil {
-		t.Fatalf("Done: %v", err)
-	}
-}
-
 // eventually waits for a condition of the broker or the driver.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not happen: %s", what)
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal("the test ended")
-		}
-	}
+	testkit.Eventually(t, patience, what, ok)
 }
 
 // raw is a channel of the AMQP library itself, to see and do what a peer would.
@@ -238,67 +124,4 @@ func (b *bench) ready(ch **amqp.Channel, queue string) int {
 		return -1
 	}
 	return q.Messages
-}
-
-// failsWith asserts the reason of a failure.
-func failsWith(t testing.TB, err error, want driver.Reason) {
-	t.Helper()
-	_ = wantReason(t, err, want)
-}
-
-// wantReason is failsWith for who wants to see more of the failure.
-func wantReason(t testing.TB, err error, want driver.Reason) *driver.Error {
-	t.Helper()
-	e, ok := errors.AsType[*driver.Error](err)
-	if !ok || e.Reason != want {
-		t.Fatalf("got %v, want a failure with %s", err, want)
-	}
-	return e
-}
-
-// logBuffer keeps log records for a test to look at.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logBuffer) count(text string) int { return strings.Count(l.String(), text) }
-
-// states records what a Conn reports.
-type states struct {
-	mu   sync.Mutex
-	seen []driver.State
-}
-
-func (s *states) report(st driver.State) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = append(s.seen, st)
-}
-
-func (s *states) last() driver.State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.seen) == 0 {
-		return driver.State{}
-	}
-	return s.seen[len(s.seen)-1]
-}
-
-func (s *states) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return fmt.Sprint(s.seen)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // TestNotifications has what options do to the queues of notifications, at a broker.
@@ -63,7 +64,7 @@ func (b *bench) waiting() string {
 	var numbers []string
 	for {
 		d, ok, err := ch.Get("n.info", true)
-		must(b.t, err)
+		testkit.Must(b.t, err)
 		if !ok {
 			return strings.Join(numbers, " ")
 		}
@@ -101,7 +102,7 @@ func testOverflowRejects(b *bench) {
 	for ; err == nil && sent < 10; sent++ {
 		err = c.Send(soon(b.t), []*driver.Message{event(sent)})
 	}
-	e := wantReason(b.t, err, driver.ReasonBrokerBlocked)
+	e := testkit.Failure(b.t, err, driver.ReasonBrokerBlocked)
 	// Another queue may have taken it.
 	if !e.InDoubt || !e.Retryable || !strings.Contains(e.Message, "n.info") || !strings.Contains(e.Hint, optNotifyMaxLength) {
 		b.t.Errorf("got %+v", e)
@@ -118,7 +119,7 @@ func testNotificationTTL(b *bench) {
 	var ch *amqp.Channel
 	eventually(b.t, "the notification leaves the queue", func() bool { return b.ready(&ch, "n.info") == 0 })
 	l := b.listen(c, events(""))
-	nothing(b.t, l)
+	testkit.Nothing(b.t, l)
 }
 
 func testQuorumLimits(b *bench) {
@@ -135,27 +136,27 @@ func testQuorumLimits(b *bench) {
 func testAdoptLimits(b *bench) {
 	const adopted = "using an object of the broker as it is"
 	ch := b.raw()
-	must(b.t, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
+	testkit.Must(b.t, ch.ExchangeDeclare("openstack", "topic", false, false, false, false, nil))
 	_, err := ch.QueueDeclare("n.info", false, false, false, false, nil)
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	limited := b.open(map[string]string{optNotifyMaxLength: "1", optNotifyTTL: "60"})
 	b.send(limited, event(0), event(1), event(2))
 	if got := b.waiting(); got != "0 1 2" {
 		b.t.Errorf("%q wait", got)
 	}
-	if b.logs.count(adopted) == 0 || b.logs.count("x-m") == 0 {
+	if b.logs.Count(adopted) == 0 || b.logs.Count("x-m") == 0 {
 		b.t.Errorf("it was not said:\n%s", b.logs)
 	}
 	_, err = ch.QueueDelete("n.info", false, false, false)
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	_, err = ch.QueueDeclare("n.info", false, false, false, false, amqp.Table{
 		"x-max-length": int32(2), "x-max-length-bytes": int64(1 << 20), "x-message-ttl": int32(60000), "x-overflow": "drop-head",
 	})
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	plain := b.open(nil)
 	l := b.listen(plain, events(""))
 	b.send(plain, event(3))
-	settleAll(b.t, l, driver.Accepted, poll(b.t, l, 1, 1)...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, testkit.Poll(soon(b.t), b.t, l, 1, 1)...)
 }
 
 // testLimitsPrecondition: a queue that is not what it should be in another way is an error as ever,
@@ -163,13 +164,13 @@ func testAdoptLimits(b *bench) {
 func testLimitsPrecondition(b *bench) {
 	ch := b.raw()
 	_, err := ch.QueueDeclare("n.info", false, false, false, false, amqp.Table{"x-single-active-consumer": true})
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	_, err = ch.QueueDeclare("p", false, false, false, false, amqp.Table{"x-max-length": int32(5)})
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	c := b.open(map[string]string{optNotifyMaxLength: "1"})
 	for _, pool := range []string{"p"} {
 		_, err = c.Listen(soon(b.t), events(pool))
-		if e := wantReason(b.t, err, driver.ReasonPrecondition); !strings.Contains(e.Message, "x-max-length") {
+		if e := testkit.Failure(b.t, err, driver.ReasonPrecondition); !strings.Contains(e.Message, "x-max-length") {
 			b.t.Errorf("got %v", e)
 		}
 	}
@@ -188,7 +189,7 @@ func testPoolsUnlimited(b *bench) {
 	if n := b.ready(&ch, "n.info"); n != -1 {
 		b.t.Errorf("there is a queue of listeners without a pool, with %d", n)
 	}
-	settleAll(b.t, l, driver.Accepted, poll(b.t, l, 2, 2)...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, testkit.Poll(soon(b.t), b.t, l, 2, 2)...)
 }
 
 func testUndeclared(b *bench) {
@@ -200,14 +201,14 @@ func testUndeclared(b *bench) {
 	}
 	must1 := event(1)
 	must1.Mandatory = true
-	failsWith(b.t, c.Send(soon(b.t), []*driver.Message{must1}), driver.ReasonNoRoute)
+	testkit.FailsWith(b.t, c.Send(soon(b.t), []*driver.Message{must1}), driver.ReasonNoRoute)
 	l := b.listen(c, events("")) // declares its own
 	b.send(c, event(2))
-	ds := poll(b.t, l, 1, 5)
+	ds := testkit.Poll(soon(b.t), b.t, l, 1, 5)
 	if !strings.Contains(string(ds[0].Body), `"n": 2`) {
 		b.t.Errorf("got %s", ds[0].Body)
 	}
-	settleAll(b.t, l, driver.Accepted, ds...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, ds...)
 }
 
 const gather = "notifications gather in a queue that nobody listens to"
@@ -216,33 +217,33 @@ func testUnheard(b *bench) {
 	c := b.open(nil)
 	c.set.watchInterval = 20 * time.Millisecond
 	b.send(c, event(0)) // made by that, so that there was nothing in it
-	eventually(b.t, "the look at the queue warns", func() bool { return b.logs.count(gather) == 1 })
-	if b.logs.count("queue=n.info messages=1") != 1 || b.logs.count(optNotifyMaxLength) != 1 {
+	eventually(b.t, "the look at the queue warns", func() bool { return b.logs.Count(gather) == 1 })
+	if b.logs.Count("queue=n.info messages=1") != 1 || b.logs.Count(optNotifyMaxLength) != 1 {
 		b.t.Errorf("got %s", b.logs)
 	}
 	// Once for a queue: the next looks say nothing.
 	c.pub.watch.look(b.t.Context())
 	c.pub.watch.look(b.t.Context())
-	if n := b.logs.count(gather); n != 1 {
+	if n := b.logs.Count(gather); n != 1 {
 		b.t.Errorf("%d warnings", n)
 	}
 	c.pub.watch.mu.Lock()
 	c.pub.watch.warned["n.info"] = time.Now().Add(-warnPause)
 	c.pub.watch.mu.Unlock()
-	eventually(b.t, "it warns again after the pause", func() bool { return b.logs.count(gather) == 2 })
+	eventually(b.t, "it warns again after the pause", func() bool { return b.logs.Count(gather) == 2 })
 
 	// The next connection is told when it declares.
-	other := &bench{t: b.t, broker: b.broker, vhost: b.vhost, logs: &logBuffer{}}
+	other := &bench{t: b.t, broker: b.broker, vhost: b.vhost, logs: &testkit.Logs{}}
 	c2 := other.open(nil)
 	other.send(c2, event(1))
-	if n := other.logs.count(gather); n != 1 {
+	if n := other.logs.Count(gather); n != 1 {
 		b.t.Errorf("%d warnings of the declaration", n)
 	}
 	l := other.listen(c2, events(""))
-	settleAll(b.t, l, driver.Accepted, poll(b.t, l, 2, 2)...)
-	c3 := &bench{t: b.t, broker: b.broker, vhost: b.vhost, logs: &logBuffer{}}
+	testkit.Settle(soon(b.t), b.t, l, driver.Accepted, testkit.Poll(soon(b.t), b.t, l, 2, 2)...)
+	c3 := &bench{t: b.t, broker: b.broker, vhost: b.vhost, logs: &testkit.Logs{}}
 	c3.send(c3.open(nil), event(2))
-	if n := c3.logs.count(gather); n != 0 {
+	if n := c3.logs.Count(gather); n != 0 {
 		b.t.Errorf("%d warnings of a queue that is listened to", n)
 	}
 }
@@ -274,9 +275,9 @@ func testPurposes(b *bench) {
 	}
 	c := b.open(nil)
 	_, err := c.Listen(soon(b.t), events("n.info"))
-	failsWith(b.t, err, driver.ReasonConfig)
+	testkit.FailsWith(b.t, err, driver.ReasonConfig)
 	l := b.listen(c, server(driver.SettleOnPoll))
-	must(b.t, l.Close(soon(b.t)))
+	testkit.Must(b.t, l.Close(soon(b.t)))
 	b.listen(c, events("v")) // the name is free again
 }
 
@@ -289,18 +290,18 @@ func withTopic(src driver.Source, topic string) driver.Source {
 // The driver tells what they are, so that the core can say it.
 func testRequestsFromPool(b *bench) {
 	servers, listeners := b.open(nil), b.open(nil)
-	must(b.t, b.listen(servers, server(driver.SettleOnPoll)).Close(soon(b.t)))
+	testkit.Must(b.t, b.listen(servers, server(driver.SettleOnPoll)).Close(soon(b.t)))
 	l := b.listen(listeners, events("v"))
-	b.send(servers, cast(1), event(2))
+	b.send(servers, testkit.Cast(1), event(2))
 	kinds := make(map[driver.Kind]int)
-	ds := poll(b.t, l, 2, 2)
+	ds := testkit.Poll(soon(b.t), b.t, l, 2, 2)
 	for _, d := range ds {
 		kinds[d.Kind]++
 	}
 	if kinds[driver.Cast] != 1 || kinds[driver.Notification] != 1 {
 		b.t.Errorf("got %v", kinds)
 	}
-	settleAll(b.t, l, driver.Rejected, ds...)
+	testkit.Settle(soon(b.t), b.t, l, driver.Rejected, ds...)
 }
 
 // testNotificationBytes compares what is at the broker with what Python sends (docs/COMPATIBILITY.md
@@ -334,12 +335,12 @@ func testNotificationBytes(b *bench) {
 				b.t.Errorf("got %+v", d)
 			}
 			b.send(c, m)
-			got := poll(b.t, l, 1, 1)[0]
+			got := testkit.Poll(soon(b.t), b.t, l, 1, 1)[0]
 			if got.Format != format || got.Headers["traceparent"] != headers["traceparent"] || got.UniqueID != m.UniqueID {
 				b.t.Errorf("format %d: received %+v", format, got)
 			}
-			settleAll(b.t, l, driver.Accepted, got)
-			must(b.t, l.Close(soon(b.t)))
+			testkit.Settle(soon(b.t), b.t, l, driver.Accepted, got)
+			testkit.Must(b.t, l.Close(soon(b.t)))
 			l = b.listen(c, events("")) // that takes nothing before it is polled
 		}
 	}
@@ -354,16 +355,16 @@ func testQueues(b *bench) {
 	}
 	b.send(c, event(0))
 	got, err := c.Queues(soon(b.t), topics, "")
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	if len(got) != 2 || got[0].Name != "n.info" || !got[0].Exists || got[0].Messages != 1 || len(got[0].Topics) != 2 || got[1].Name != "n.error" || got[1].Exists {
 		b.t.Errorf("got %+v", got)
 	}
 	got, err = c.Queues(soon(b.t), topics, "p")
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	if len(got) != 1 || got[0].Name != "p" || got[0].Exists || len(got[0].Topics) != 3 || got[0].Pool != "p" {
 		b.t.Errorf("got %+v", got)
 	}
 	topics[0].Topic = strings.Repeat("t", 300)
 	_, err = c.Queues(soon(b.t), topics, "")
-	failsWith(b.t, err, driver.ReasonConfig)
+	testkit.FailsWith(b.t, err, driver.ReasonConfig)
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -11,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 	"github.com/parleymq/parley/sdk/envelope"
 )
 
@@ -18,23 +18,10 @@ import (
 // connection over a longer one, so that they are refused before.
 const maxShortString = 255
 
-// batch is what the messages of one call have in common.
-type batch struct {
-	done  func(index int, err error)
-	ended <-chan struct{} // the caller's ctx
-	cause func() error    // its error once it ended
-	sync  bool            // of Send, which says why the broker is away (SEND-4)
-	items []outgoing
-}
-
-func newBatch(ctx context.Context, n int, done func(int, error)) *batch {
-	return &batch{done: done, ended: ctx.Done(), cause: ctx.Err, items: make([]outgoing, 0, n)}
-}
-
 // outgoing is one message on its way to the broker. The fields below the line change and are
 // guarded by publisher.mu.
 type outgoing struct {
-	batch     *batch
+	caller    *outbound.Caller
 	index     int
 	exchange  exchangeSpec
 	binding   *binding // to declare instead of the exchange alone, for notifications
@@ -84,7 +71,7 @@ func (p *publisher) prepare(o *outgoing, m *driver.Message, now time.Time) error
 	}
 	o.failFast = m.FailFast
 	if m.TimeLeft < 0 {
-		return expiredError()
+		return outbound.Expired(nil)
 	}
 	if m.TimeLeft > 0 {
 		o.deadline = now.Add(m.TimeLeft)
@@ -106,10 +93,6 @@ func (p *publisher) prepare(o *outgoing, m *driver.Message, now time.Time) error
 		o.fingerprint = maphash.Bytes(p.bodies.seed, text)
 	}
 	return nil
-}
-
-func expiredError() error {
-	return driver.Errorf(driver.ReasonExpired, "the message waited longer than its time and was not sent")
 }
 
 // address says where m goes (oslo_messaging/_drivers/impl_rabbit.py: topic_send, fanout_send,

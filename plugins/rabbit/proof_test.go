@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // TestProof is what rabbit_confirm_acks changes, and what it does not.
@@ -41,14 +42,14 @@ func TestProof(t *testing.T) {
 func testLostAck(b *bench, prove bool, wantFirst int) {
 	options := map[string]string{optConfirmAcks: strconv.FormatBool(prove)}
 	p := peertest.RunAMQPProxy(b.t, b.broker.Addr())
-	first := b.listen(open(b.t, config(b.t, p.Addr(), b.vhost, b.logs, options)), server(driver.SettleOnPoll))
+	first := b.listen(open(b.t, testkit.Config(b.t, newDriver(), p.Addr(), b.vhost, b.logs, options)), server(driver.SettleOnPoll))
 	direct := b.open(options)
-	b.send(direct, cast(0))
-	poll(b.t, first, 1, 10)
+	b.send(direct, testkit.Cast(0))
+	testkit.Poll(soon(b.t), b.t, first, 1, 10)
 	consumes(b.t, p, first)
 	p.Reset()
 	p.PauseClients()
-	b.send(direct, cast(1))
+	b.send(direct, testkit.Cast(1))
 	polled := make(chan int, 1)
 	ctx, cancel := context.WithCancel(soon(b.t))
 	defer cancel()
@@ -60,7 +61,7 @@ func testLostAck(b *bench, prove bool, wantFirst int) {
 		polled <- len(ds)
 	}()
 	_, err := p.WaitFor(soon(b.t), func(m peertest.Method) bool { return m.FromClient && m.Name == "basic.ack" })
-	must(b.t, err) // it is written, and the broker has not got it
+	testkit.Must(b.t, err) // it is written, and the broker has not got it
 	if wantFirst > 0 {
 		if n := <-polled; n != wantFirst {
 			b.t.Errorf("the first server was given %d, want %d", n, wantFirst)
@@ -72,7 +73,7 @@ func testLostAck(b *bench, prove bool, wantFirst int) {
 	source := server(driver.SettleOnPoll)
 	source.Target.Server = "s2"
 	second := b.listen(direct, source)
-	ds := poll(b.t, second, 1, 10)
+	ds := testkit.Poll(soon(b.t), b.t, second, 1, 10)
 	if !ds[0].Redelivered {
 		b.t.Errorf("the second server was given %+v", ds[0])
 	}
@@ -83,7 +84,7 @@ func testLostAck(b *bench, prove bool, wantFirst int) {
 		}
 	}
 	p.Refuse(false)
-	b.send(direct, cast(2))
+	b.send(direct, testkit.Cast(2))
 	nothingElse(b, first, second)
 }
 
@@ -109,7 +110,7 @@ func nothingElse(b *bench, ls ...*listener) {
 	var wg sync.WaitGroup
 	for _, l := range ls {
 		wg.Go(func() {
-			ds, _ := l.Poll(within(b.t, time.Second), 10) // one of them gets it and the other nothing
+			ds, _ := l.Poll(testkit.Within(b.t, time.Second), 10) // one of them gets it and the other nothing
 			mu.Lock()
 			defer mu.Unlock()
 			n += len(ds)
@@ -126,37 +127,37 @@ func nothingElse(b *bench, ls ...*listener) {
 func testPollEndsUnproven(b *bench) {
 	t := b.t
 	p := peertest.RunAMQPProxy(t, b.broker.Addr())
-	l := b.listen(open(t, config(t, p.Addr(), b.vhost, b.logs, map[string]string{optConfirmAcks: "true"})), server(driver.SettleOnPoll))
+	l := b.listen(open(t, testkit.Config(t, newDriver(), p.Addr(), b.vhost, b.logs, map[string]string{optConfirmAcks: "true"})), server(driver.SettleOnPoll))
 	direct := b.open(nil)
-	b.send(direct, cast(0))
-	poll(t, l, 1, 10)
+	b.send(direct, testkit.Cast(0))
+	testkit.Poll(soon(t), t, l, 1, 10)
 	consumes(t, p, l)
 	p.Reset()
 	p.PauseClients()
-	b.send(direct, cast(1), cast(2), cast(3))
+	b.send(direct, testkit.Cast(1), testkit.Cast(2), testkit.Cast(3))
 	for range 3 {
 		_, err := p.WaitFor(soon(t), func(m peertest.Method) bool { return m.Name == "basic.deliver" })
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	eventually(t, "all are there", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.ready.len() == 3
+		return l.ready.Len() == 3
 	})
 	started := time.Now()
-	ds, err := l.Poll(within(t, 50*time.Millisecond), 10)
+	ds, err := l.Poll(testkit.Within(t, 50*time.Millisecond), 10)
 	if took := time.Since(started); !errors.Is(err, context.DeadlineExceeded) || took > proofGrace+5*time.Second {
 		t.Fatalf("got %d deliveries and %v after %v", len(ds), err, took)
 	}
 	p.Resume()
-	ds = poll(t, l, 2, 2)
-	ds = append(ds, poll(t, l, 1, 2)...)
+	ds = testkit.Poll(soon(t), t, l, 2, 2)
+	ds = append(ds, testkit.Poll(soon(t), t, l, 1, 2)...)
 	for i, d := range ds {
-		if want := string(cast(i + 1).Body); string(d.Body) != want || d.Redelivered || d.Token != 0 {
+		if want := string(testkit.Cast(i + 1).Body); string(d.Body) != want || d.Redelivered || d.Token != 0 {
 			t.Errorf("got %+v, want %s", d, want)
 		}
 	}
-	nothing(t, l)
+	testkit.Nothing(t, l)
 }
 
 // testCutsUnderAcks cuts two servers' connections at moments of chance, each frame of which is under
@@ -194,7 +195,7 @@ func newAckFaults(b *bench, options map[string]string) *ackFaults {
 		source := server(driver.SettleOnPoll)
 		source.Target.Server = fmt.Sprint("s", i)
 		f.proxies = append(f.proxies, p)
-		f.listeners = append(f.listeners, b.listen(open(b.t, config(b.t, p.Addr(), b.vhost, b.logs, options)), source))
+		f.listeners = append(f.listeners, b.listen(open(b.t, testkit.Config(b.t, newDriver(), p.Addr(), b.vhost, b.logs, options)), source))
 		p.Delay(time.Millisecond)
 	}
 	return f
@@ -229,7 +230,7 @@ func (f *ackFaults) send(n int) string {
 	batch := make([]*driver.Message, n)
 	f.mu.Lock()
 	for i := range batch {
-		batch[i] = cast(len(f.returned))
+		batch[i] = testkit.Cast(len(f.returned))
 		f.returned[batch[i].UniqueID] = 0
 	}
 	f.mu.Unlock()

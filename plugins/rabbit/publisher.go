@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
+	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
 const (
@@ -35,22 +37,21 @@ type publisher struct {
 	wake   chan struct{} // of capacity one: queue is not empty
 
 	mu          sync.Mutex
-	queue       deque[*outgoing] // not written; guarded by mu
-	unconfirmed deque[*outgoing] // written on the current lane, in order of their delivery tags; guarded by mu
-	outstanding int              // not settled; guarded by mu
-	closed      bool             // guarded by mu
-	waiters     int              // senders and closers that wait for room; guarded by mu
-	room        chan struct{}    // closed and replaced when outstanding falls and somebody waits; guarded by mu
-	sweeper     *time.Timer      // guarded by mu
-	sweeping    bool             // the sweeper's timer runs; guarded by mu
-	maxSize     int              // the largest message the broker takes, once it told; guarded by mu
+	queue       outbound.Deque[*outgoing] // not written; guarded by mu
+	unconfirmed outbound.Deque[*outgoing] // written on the current lane, in order of their delivery tags; guarded by mu
+	room        *outbound.Room            // for what is not settled; guarded by mu
+	sweeper     *time.Timer               // guarded by mu
+	sweeping    bool                      // the sweeper's timer runs; guarded by mu
+	maxSize     int                       // the largest message the broker takes, once it told; guarded by mu
 }
 
 func newPublisher(set *settings, l *link) *publisher {
-	return &publisher{
+	p := &publisher{
 		set: set, link: l, bodies: newBodies(), watch: newWatch(set, l), ended: make(chan struct{}),
-		wake: make(chan struct{}, 1), room: make(chan struct{}),
+		wake: make(chan struct{}, 1),
 	}
+	p.room = outbound.NewRoom(&p.mu, maxOutstanding)
+	return p
 }
 
 func (p *publisher) start() {
@@ -61,18 +62,18 @@ func (p *publisher) start() {
 
 // sendAsync is driver.AsyncSender's. sync is true when Send waits for the results.
 func (p *publisher) sendAsync(ctx context.Context, messages []*driver.Message, sync bool, done func(int, error)) {
-	b := newBatch(ctx, len(messages), done)
-	b.sync = sync
+	caller, items := outbound.NewCaller(ctx, sync, done), make([]outgoing, len(messages))
 	now := time.Now()
 	for i, m := range messages {
-		b.items = append(b.items, outgoing{batch: b, index: i})
-		if err := p.prepare(&b.items[i], m, now); err != nil {
-			b.items[i].settled = true
+		o := &items[i]
+		o.caller, o.index = caller, i
+		if err := p.prepare(o, m, now); err != nil {
+			o.settled = true
 			done(i, err)
 		}
 	}
-	for i := range b.items {
-		o := &b.items[i]
+	for i := range items {
+		o := &items[i]
 		if o.settled {
 			continue
 		}
@@ -87,25 +88,25 @@ func (p *publisher) sendAsync(ctx context.Context, messages []*driver.Message, s
 func (p *publisher) enqueue(ctx context.Context, o *outgoing) error {
 	away, changed := p.keepsOff(o)
 	p.mu.Lock()
-	for p.outstanding >= maxOutstanding && !p.closed && ctx.Err() == nil && away == nil {
-		p.awaitRoomLocked(ctx, changed)
+	for p.room.Full() && ctx.Err() == nil && away == nil {
+		p.room.Wait(ctx, changed)
 		away, changed = p.keepsOff(o)
 	}
 	switch {
-	case p.closed:
+	case p.room.Closed():
 		p.mu.Unlock()
-		return closedError("connection")
+		return uplink.Closed("connection")
 	case away != nil:
 		p.mu.Unlock()
-		p.link.miss()
+		p.link.Miss()
 		return away
 	case ctx.Err() != nil:
 		p.mu.Unlock()
-		_, trouble, _ := p.link.trouble()
-		return giveUp(o, ctx.Err(), trouble)
+		_, trouble, _ := p.link.Trouble()
+		return o.caller.GiveUp(trouble)
 	}
-	p.queue.pushBack(o)
-	p.outstanding++
+	p.queue.PushBack(o)
+	p.room.Take()
 	if !p.sweeping {
 		p.armLocked()
 	}
@@ -120,21 +121,7 @@ func (p *publisher) keepsOff(o *outgoing) (*driver.Error, <-chan struct{}) {
 	if !o.failFast {
 		return nil, nil
 	}
-	return p.link.failing()
-}
-
-// awaitRoomLocked gives up mu while it waits for a change, of the room or by changed.
-func (p *publisher) awaitRoomLocked(ctx context.Context, changed <-chan struct{}) {
-	room := p.room
-	p.waiters++
-	p.mu.Unlock()
-	select {
-	case <-room:
-	case <-changed:
-	case <-ctx.Done():
-	}
-	p.mu.Lock()
-	p.waiters--
+	return p.link.Failing()
 }
 
 // settle calls done once, and not under mu.
@@ -143,7 +130,7 @@ func (p *publisher) settle(o *outgoing, err error) {
 	first := p.settleLocked(o)
 	p.mu.Unlock()
 	if first {
-		o.batch.done(o.index, err)
+		o.caller.Done(o.index, err)
 	}
 }
 
@@ -153,11 +140,7 @@ func (p *publisher) settleLocked(o *outgoing) bool {
 		return false
 	}
 	o.settled = true
-	p.outstanding--
-	if p.waiters > 0 {
-		close(p.room)
-		p.room = make(chan struct{})
-	}
+	p.room.Leave()
 	return true
 }
 
@@ -175,7 +158,7 @@ func (p *publisher) tick() {
 	p.sweep()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sweeping = p.outstanding > 0 && !p.closed; p.sweeping {
+	if p.sweeping = !p.room.Empty() && !p.room.Closed(); p.sweeping {
 		p.sweeper.Reset(sweepInterval)
 	}
 }
@@ -184,14 +167,14 @@ func (p *publisher) tick() {
 // broker which is away. Those that were written stay
 // in their place, for the delivery tags to fit.
 func (p *publisher) sweep() {
-	_, trouble, _ := p.link.trouble()
-	away, _ := p.link.failing()
+	_, trouble, _ := p.link.Trouble()
+	away, _ := p.link.Failing()
 	missed := false
 	now := time.Now()
 	var over []verdict
 	p.mu.Lock()
-	for i := range p.queue.len() {
-		o := p.queue.at(i)
+	for i := range p.queue.Len() {
+		o := p.queue.At(i)
 		err := p.overdue(o, now, trouble)
 		if err == nil && o.failFast && away != nil && !o.settled {
 			err, missed = away, true
@@ -200,15 +183,15 @@ func (p *publisher) sweep() {
 			over = append(over, verdict{o, err})
 		}
 	}
-	for i := range p.unconfirmed.len() {
-		o := p.unconfirmed.at(i)
-		if !o.settled && hasEnded(o.batch.ended) && p.settleLocked(o) {
+	for i := range p.unconfirmed.Len() {
+		o := p.unconfirmed.At(i)
+		if !o.settled && o.caller.HasEnded() && p.settleLocked(o) {
 			over = append(over, verdict{o, doubtful(o, trouble)})
 		}
 	}
 	p.mu.Unlock()
 	if missed {
-		p.link.miss()
+		p.link.Miss()
 	}
 	report(over)
 }
@@ -221,7 +204,7 @@ type verdict struct {
 
 func report(verdicts []verdict) {
 	for _, v := range verdicts {
-		v.o.batch.done(v.o.index, v.err)
+		v.o.caller.Done(v.o.index, v.err)
 	}
 }
 
@@ -230,52 +213,31 @@ func (p *publisher) overdue(o *outgoing, now time.Time, trouble *driver.Error) e
 	switch {
 	case o.settled:
 		return nil
-	case hasEnded(o.batch.ended):
-		return giveUp(o, o.batch.cause(), trouble)
+	case o.caller.HasEnded():
+		return o.caller.GiveUp(trouble)
 	case !o.deadline.IsZero() && now.After(o.deadline):
-		if trouble != nil {
-			return trouble // the reason says more than that time passed
-		}
-		return expiredError()
+		return outbound.Expired(trouble)
 	}
 	return nil
-}
-
-// giveUp is the error of a message that was not written when its ctx ended. Send says what
-// kept it (SEND-4); SendAsync says that it was given up, and the cause in words (ASYNC-4).
-func giveUp(o *outgoing, ended error, trouble *driver.Error) error {
-	if o.batch.sync && trouble != nil {
-		return trouble
-	}
-	return endedError(ended, trouble)
 }
 
 // doubtful is the error of a message that was written and not confirmed when its ctx ended.
 func doubtful(o *outgoing, trouble *driver.Error) error {
 	if trouble != nil {
-		return inDoubt(trouble)
+		return outbound.InDoubt(trouble)
 	}
-	e := endedError(o.batch.cause(), nil)
+	e := outbound.Ended(o.caller.Err(), nil)
 	e.Message = "the broker did not confirm the message in time"
 	e.InDoubt = true
 	return e
-}
-
-func hasEnded(ended <-chan struct{}) bool {
-	select {
-	case <-ended:
-		return true
-	default:
-		return false
-	}
 }
 
 // failQueued settles everything that was not written.
 func (p *publisher) failQueued(err error) {
 	var over []verdict
 	p.mu.Lock()
-	for p.queue.len() > 0 {
-		if o := p.queue.popFront(); p.settleLocked(o) {
+	for p.queue.Len() > 0 {
+		if o := p.queue.PopFront(); p.settleLocked(o) {
 			over = append(over, verdict{o, err})
 		}
 	}
@@ -287,12 +249,7 @@ func (p *publisher) failQueued(err error) {
 // link must be stopped after it, and finish called after that.
 func (p *publisher) close(ctx context.Context) {
 	p.mu.Lock()
-	p.closed = true
-	close(p.room)
-	p.room = make(chan struct{})
-	for p.outstanding > 0 && ctx.Err() == nil {
-		p.awaitRoomLocked(ctx, nil)
-	}
+	p.room.Close(ctx)
 	if p.sweeper != nil {
 		p.sweeper.Stop()
 	}
@@ -304,5 +261,5 @@ func (p *publisher) close(ctx context.Context) {
 func (p *publisher) finish() {
 	<-p.ended
 	p.watch.stop()
-	p.failQueued(closedError("connection"))
+	p.failQueued(uplink.Closed("connection"))
 }

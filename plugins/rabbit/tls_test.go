@@ -18,6 +18,7 @@ import (
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/internal/tlspeer"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // tlsAddr is the broker's port for TLS by the name that its certificate has.
@@ -131,14 +132,14 @@ func checkTLS(t *testing.T, cfg driver.Config, reason driver.Reason, text string
 	c := open(t, cfg)
 	if reason == "" {
 		l, err := c.Listen(soon(t), server(driver.SettleOnPoll))
-		must(t, err)
-		must(t, c.Send(soon(t), []*driver.Message{cast(1)}))
-		poll(t, l, 1, 1)
-		must(t, l.Close(soon(t)))
+		testkit.Must(t, err)
+		testkit.Must(t, c.Send(soon(t), []*driver.Message{testkit.Cast(1)}))
+		testkit.Poll(soon(t), t, l, 1, 1)
+		testkit.Must(t, l.Close(soon(t)))
 		return
 	}
 	started := time.Now()
-	e := wantReason(t, c.Send(within(t, patience/2), []*driver.Message{failFast(1)}), reason)
+	e := testkit.Failure(t, c.Send(testkit.Within(t, patience/2), []*driver.Message{failFast(1)}), reason)
 	if !strings.Contains(e.Error(), text) || e.Hint == "" {
 		t.Errorf("got %v, want %q", e, text)
 	}
@@ -152,15 +153,15 @@ func testRenewed(t *testing.T, b *bench, files *peertest.TLSFiles, other *peerte
 	at := filepath.Join(t.TempDir(), "ca.pem")
 	put := func(from string) {
 		text, err := os.ReadFile(from)
-		must(t, err)
-		must(t, os.WriteFile(at, text, 0o600))
+		testkit.Must(t, err)
+		testkit.Must(t, os.WriteFile(at, text, 0o600))
 	}
 	put(other.File())
 	c := open(t, b.config(map[string]string{tlspeer.OptCAFile: at, "rabbit_retry_interval": "0.05", "rabbit_retry_backoff": "0"}))
-	failsWith(t, c.Send(soon(t), []*driver.Message{cast(1)}), driver.ReasonTLSFailed)
+	testkit.FailsWith(t, c.Send(soon(t), []*driver.Message{testkit.Cast(1)}), driver.ReasonTLSFailed)
 	put(files.CA)
 	eventually(t, "a connection with the new authority", func() bool {
-		return c.Send(within(t, time.Second), []*driver.Message{cast(1)}) == nil
+		return c.Send(testkit.Within(t, time.Second), []*driver.Message{testkit.Cast(1)}) == nil
 	})
 }
 
@@ -172,7 +173,7 @@ func TestTLSClientCertificate(t *testing.T) {
 	mine := authority.Issue(peertest.Issued{Name: "client"})
 	foreign := peertest.NewAuthority(t, "another authority").Issue(peertest.Issued{Name: "stranger"})
 	both := filepath.Join(t.TempDir(), "both.pem")
-	must(t, os.WriteFile(both, append(readFile(t, mine.Cert), readFile(t, mine.Key)...), 0o600))
+	testkit.Must(t, os.WriteFile(both, append(readFile(t, mine.Cert), readFile(t, mine.Key)...), 0o600))
 	for _, tt := range []struct {
 		name   string
 		files  peertest.TLSFiles
@@ -265,7 +266,7 @@ func TestTLSSettings(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
-		must(t, os.WriteFile(path, []byte(text), 0o600))
+		testkit.Must(t, os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
 	authority := peertest.NewAuthority(t, "a")
@@ -295,13 +296,13 @@ func TestTLSSettings(t *testing.T) {
 			options := map[string]string{"ssl": "true"}
 			maps.Copy(options, tt.options)
 			values, err := driver.ValidateOptions(optionSpecs(), options)
-			must(t, err)
+			testkit.Must(t, err)
 			_, err = newSettings(driver.Config{Options: values})
 			if tt.text == "" {
-				must(t, err)
+				testkit.Must(t, err)
 				return
 			}
-			if e := wantReason(t, err, driver.ReasonConfig); !strings.Contains(e.Error(), tt.text) {
+			if e := testkit.Failure(t, err, driver.ReasonConfig); !strings.Contains(e.Error(), tt.text) {
 				t.Errorf("got %v, want %q", e, tt.text)
 			}
 		})
@@ -311,13 +312,13 @@ func TestTLSSettings(t *testing.T) {
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)
-	must(t, err)
+	testkit.Must(t, err)
 	return text
 }
 
 func hostAt(t *testing.T, addr string) driver.Host {
 	t.Helper()
-	return config(t, addr, "/", &logBuffer{}, nil).Hosts[0]
+	return testkit.Config(t, newDriver(), addr, "/", &testkit.Logs{}, nil).Hosts[0]
 }
 
 // tlsRelay speaks TLS for a broker that does not, with a certificate that no broker would start with.
@@ -326,9 +327,9 @@ type tlsRelay struct{ addr, ca string }
 func relayTLS(t *testing.T, target string, files *peertest.TLSFiles) tlsRelay {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-	must(t, err)
+	testkit.Must(t, err)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
-	must(t, err)
+	testkit.Must(t, err)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {

@@ -15,6 +15,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func testSettings(t *testing.T, options map[string]string, change func(*driver.Config)) *settings {
@@ -74,7 +75,7 @@ func TestCredentials(t *testing.T) {
 
 func TestOpenRefusesVariant(t *testing.T) {
 	_, err := newDriver().Open(t.Context(), driver.Config{Variant: "x"})
-	failsWith(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 }
 
 func TestOptionsRefused(t *testing.T) {
@@ -139,7 +140,7 @@ func TestTopology(t *testing.T) {
 			"openstack topic - > v.s1 - map[] > v.s1",
 			"v_fanout fanout A > v_fanout_hex - map[] > v",
 		}},
-		{"replies", nil, replies("reply_1"), []string{"reply_1 direct A > reply_1 - map[x-expires:1800000] > reply_1"}},
+		{"replies", nil, testkit.Replies("reply_1"), []string{"reply_1 direct A > reply_1 - map[x-expires:1800000] > reply_1"}},
 		{"notifications", nil, notes, []string{
 			"openstack topic - > n.info - map[] > n.info", "nova topic - > n.error - map[] > n.error",
 		}},
@@ -319,58 +320,6 @@ func TestAckTracker(t *testing.T) {
 	}
 }
 
-func TestDeque(t *testing.T) {
-	var d deque[int]
-	var want []int
-	for i := range 2000 {
-		switch r := rand.IntN(6); {
-		case r < 3:
-			d.pushBack(i)
-			want = append(want, i)
-		case r == 3:
-			d.pushFront(i)
-			want = append([]int{i}, want...)
-		case r == 4 && len(want) > 0:
-			if got := d.popFront(); got != want[0] {
-				t.Fatalf("popFront: got %d, want %d", got, want[0])
-			}
-			want = want[1:]
-		case r == 5 && len(want) > 0:
-			if got := d.popBack(); got != want[len(want)-1] {
-				t.Fatalf("popBack: got %d", got)
-			}
-			want = want[:len(want)-1]
-		}
-		if d.len() != len(want) || len(want) > 0 && d.at(len(want)/2) != want[len(want)/2] {
-			t.Fatalf("step %d: the contents differ", i)
-		}
-	}
-}
-
-func TestStateReporter(t *testing.T) {
-	var st states
-	r := newStateReporter(st.report)
-	cause := driver.Errorf(driver.ReasonNotConnected, "refused")
-	r.set("send", driver.State{Phase: driver.Connecting})
-	r.set("send", driver.State{Phase: driver.Ready, Host: "h"})
-	r.set("receive", driver.State{Phase: driver.Connecting})
-	r.set("send", driver.State{Phase: driver.Blocked, Host: "h", Err: cause})
-	r.set("receive", driver.State{Phase: driver.Connecting, Err: cause})
-	r.set("receive", driver.State{Phase: driver.Connecting, Err: cause})
-	r.set("receive", driver.State{Phase: driver.Ready, Host: "h"})
-	r.set("send", driver.State{Phase: driver.Ready, Host: "h"})
-	r.end()
-	r.set("send", driver.State{Phase: driver.Connecting})
-	var got []string
-	for _, s := range st.seen {
-		got = append(got, s.Phase.String())
-	}
-	want := []string{"connecting", "ready", "connecting", "connecting", "blocked", "ready"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
 func TestCork(t *testing.T) {
 	a, b := net.Pipe()
 	c := newCorkConn(a)
@@ -387,7 +336,7 @@ func TestCork(t *testing.T) {
 		n, _ := b.Read(buf)
 		got <- string(buf[:n])
 	}()
-	must(t, c.uncork())
+	testkit.Must(t, c.uncork())
 	if text := <-got; text != "one two three" {
 		t.Errorf("one write was %q", text)
 	}
@@ -402,7 +351,7 @@ func TestCork(t *testing.T) {
 			c.uncorkWithNext()
 		}
 		_, err := c.Write([]byte(s))
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	if text := <-got; text != "ack ack qos" {
 		t.Errorf("one write was %q", text)
@@ -410,10 +359,10 @@ func TestCork(t *testing.T) {
 	if c.corks != 0 || c.loose != 0 || len(c.buf) != 0 {
 		t.Errorf("left are %d corks, %d loose ones and %q", c.corks, c.loose, c.buf)
 	}
-	must(t, b.Close())
+	testkit.Must(t, b.Close())
 	c.cork()
 	_, err := c.Write([]byte("x"))
-	must(t, err)
+	testkit.Must(t, err)
 	if c.uncork() == nil {
 		t.Error("the error of what was held back is lost")
 	}

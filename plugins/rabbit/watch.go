@@ -82,7 +82,7 @@ func (w *watch) run(ctx context.Context) {
 
 // look asks for all queues, unless the broker is not to be had: then they are asked for next time.
 func (w *watch) look(ctx context.Context) {
-	s, trouble, _ := w.link.trouble()
+	s, trouble, _ := w.link.Trouble()
 	if s == nil || trouble != nil {
 		return
 	}

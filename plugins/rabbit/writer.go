@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/outbound"
 )
 
 // chunk is how many messages are written by one system call at most.
@@ -47,7 +48,7 @@ func (p *publisher) write(ctx context.Context) {
 func (p *publisher) awaitQueue(ctx context.Context) bool {
 	for {
 		p.mu.Lock()
-		n := p.queue.len()
+		n := p.queue.Len()
 		p.mu.Unlock()
 		if ctx.Err() != nil {
 			return false
@@ -66,7 +67,7 @@ func (p *publisher) awaitQueue(ctx context.Context) bool {
 // openLane waits for a connection and opens a channel on it. It returns nil when there is no
 // use in waiting; the queue is then empty or ctx has ended.
 func (p *publisher) openLane(ctx context.Context) *lane {
-	s, cause := p.link.await(ctx, false)
+	s, cause := p.link.Await(ctx, false)
 	if s == nil {
 		if ctx.Err() == nil {
 			p.failQueued(cause) // permanent (SEND-4)
@@ -100,7 +101,7 @@ func awaitDone(ctx context.Context, done <-chan struct{}, d time.Duration) bool 
 // awaitUnblocked waits while the broker takes no messages. It reports whether l may be used.
 func (p *publisher) awaitUnblocked(ctx context.Context, l *lane) bool {
 	for {
-		s, trouble, changed := p.link.trouble()
+		s, trouble, changed := p.link.Trouble()
 		if s != l.session {
 			l.abandon() // its connection is gone, and it has not noticed yet
 			return false
@@ -131,7 +132,7 @@ func (p *publisher) writeChunk(ctx context.Context, l *lane) {
 			return
 		}
 		if err != nil {
-			o.batch.done(o.index, err)
+			o.caller.Done(o.index, err)
 			continue
 		}
 		alone := o.size > frameSize
@@ -159,8 +160,8 @@ func (p *publisher) writeChunk(ctx context.Context, l *lane) {
 func (p *publisher) next(now time.Time) (*outgoing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.queue.len() > 0 {
-		o := p.queue.popFront()
+	for p.queue.Len() > 0 {
+		o := p.queue.PopFront()
 		if o.settled {
 			p.bodies.put(o.body)
 			o.body = nil
@@ -169,11 +170,11 @@ func (p *publisher) next(now time.Time) (*outgoing, error) {
 		var err error
 		switch {
 		case !o.deadline.IsZero() && now.After(o.deadline):
-			err = expiredError()
+			err = outbound.Expired(nil)
 		case p.maxSize > 0 && o.size > p.maxSize:
 			err = tooLargeError(o.size, p.maxSize)
-		case hasEnded(o.batch.ended):
-			err = giveUp(o, o.batch.cause(), nil)
+		case o.caller.HasEnded():
+			err = o.caller.GiveUp(nil)
 		}
 		if err != nil {
 			p.settleLocked(o)
@@ -185,7 +186,7 @@ func (p *publisher) next(now time.Time) (*outgoing, error) {
 
 func (p *publisher) requeue(o *outgoing) {
 	p.mu.Lock()
-	p.queue.pushFront(o)
+	p.queue.PushFront(o)
 	p.mu.Unlock()
 }
 

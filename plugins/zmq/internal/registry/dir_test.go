@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // shortTTL makes what takes a TTL quick.
@@ -84,14 +85,14 @@ func TestDirFindsChangesAndLosses(t *testing.T) {
 	if exists(fileOf(dir, 1)) {
 		t.Error("the file of a closed node is left")
 	}
-	wantReason(t, a.Publish(soon(t), *version(1, 3)), driver.ReasonClosed)
-	wantReason(t, a.Refresh(soon(t)), driver.ReasonClosed)
+	testkit.FailsWith(t, a.Publish(soon(t), *version(1, 3)), driver.ReasonClosed)
+	testkit.FailsWith(t, a.Refresh(soon(t)), driver.ReasonClosed)
 	shut(t, a)
 	if err := b.Health(); err != nil {
 		t.Error(err)
 	}
-	wantReason(t, b.Publish(soon(t), Record{Node: "x"}), driver.ReasonConfig)
-	wantReason(t, b.Publish(soon(t), *record(3)), driver.ReasonInternal)
+	testkit.FailsWith(t, b.Publish(soon(t), Record{Node: "x"}), driver.ReasonConfig)
+	testkit.FailsWith(t, b.Publish(soon(t), *record(3)), driver.ReasonInternal)
 }
 
 // TestRefreshSeesWhatWasPublished has one node change as fast as it can, many times within one
@@ -290,7 +291,7 @@ func TestDefaultDir(t *testing.T) {
 		t.Error("the record is not in the directory of its namespace")
 	}
 	_, err := Open(Options{Namespace: strings.Repeat("x", 300)})
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 }
 
 func TestDirRefused(t *testing.T) {
@@ -316,21 +317,21 @@ func TestDirRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := Open(Options{})
-			if e := wantError(t, err, driver.ReasonConfig); e.Hint == "" {
+			if e := testkit.Failure(t, err, driver.ReasonConfig); e.Hint == "" {
 				t.Error("no hint")
 			}
 		})
 	}
 	for _, path := range []string{"relative", "/dev/null", "/proc/nothing/here"} {
 		_, err := Open(dirOptions(path))
-		if e := wantError(t, err, driver.ReasonConfig); e.Hint == "" {
+		if e := testkit.Failure(t, err, driver.ReasonConfig); e.Hint == "" {
 			t.Error("no hint")
 		}
 	}
 	_, err := Open(Options{Variant: "nonsense"})
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 	_, err = Open(Options{TTL: time.Millisecond})
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 }
 
 // TestManyRecords has 200 nodes in one directory and measures what a look costs.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func TestForeignFiles(t *testing.T) {
@@ -41,9 +43,9 @@ func TestForeignFiles(t *testing.T) {
 		t.Log("NOT PROVEN: a file of another user is ignored; that takes root")
 	}
 	ignored++
-	logs := &logBuffer{}
+	logs := &testkit.Logs{}
 	o := dirOptions(dir)
-	o.Logger = logs.logger()
+	o.Logger = logs.Logger()
 	began := time.Now()
 	b := open(t, o)
 	for range 5 {
@@ -55,8 +57,8 @@ func TestForeignFiles(t *testing.T) {
 	if !has(1)(b.View()) {
 		t.Errorf("the view has %v", b.View().Records)
 	}
-	if n := logs.count("is ignored"); n != ignored {
-		t.Errorf("%d lines, want %d:\n%s", n, ignored, logs.b.String())
+	if n := logs.Count("is ignored"); n != ignored {
+		t.Errorf("%d lines, want %d:\n%s", n, ignored, logs)
 	}
 	if err := b.Health(); err != nil {
 		t.Error(err)

@@ -4,21 +4,19 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"os"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -171,57 +169,5 @@ func keeps(t testing.TB, r Registry, d time.Duration, what string, fine func(*Vi
 // eventually waits for a condition that no channel tells of.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not happen: %s", what)
-		}
-		pause(t, 5*time.Millisecond)
-	}
-}
-
-func pause(t testing.TB, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-t.Context().Done():
-		t.Fatal("the test ended")
-	}
-}
-
-// wantReason asserts the reason of a failure.
-func wantReason(t testing.TB, err error, want driver.Reason) {
-	t.Helper()
-	_ = wantError(t, err, want)
-}
-
-// wantError is wantReason for who wants to see more of the failure.
-func wantError(t testing.TB, err error, want driver.Reason) *driver.Error {
-	t.Helper()
-	e, ok := errors.AsType[*driver.Error](err)
-	if !ok || e.Reason != want {
-		t.Fatalf("got %v, want a failure with %s", err, want)
-	}
-	return e
-}
-
-// logBuffer keeps log records for a test to look at.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
-
-func (l *logBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	testkit.Eventually(t, patience, what, ok)
 }

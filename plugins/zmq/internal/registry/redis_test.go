@@ -19,6 +19,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func hostOf(t testing.TB, addr, password string) driver.Host {
@@ -119,9 +120,9 @@ func TestRedis(t *testing.T) {
 // TestRedisAway kills Redis, which forgets everything, and pauses it.
 func TestRedisAway(t *testing.T) {
 	server := peertest.RunRedis(t, nil)
-	logs := &logBuffer{}
+	logs := &testkit.Logs{}
 	o := redisOptions(t, server.Addr())
-	o.Logger = logs.logger()
+	o.Logger = logs.Logger()
 	a, b := open(t, redisOptions(t, server.Addr())), open(t, o)
 	publish(t, a, record(1))
 	publish(t, b, record(2))
@@ -130,11 +131,11 @@ func TestRedisAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is not healthy", func() bool { return b.Health() != nil })
-	wantReason(t, b.Health(), driver.ReasonNotConnected)
+	testkit.FailsWith(t, b.Health(), driver.ReasonNotConnected)
 	if err := a.Publish(within(t, 3*time.Second), *version(1, 2)); err == nil {
 		t.Error("it was announced in a Redis that is down")
 	}
-	wantReason(t, a.Refresh(within(t, 3*time.Second)), driver.ReasonNotConnected)
+	testkit.FailsWith(t, a.Refresh(within(t, 3*time.Second)), driver.ReasonNotConnected)
 	keeps(t, b, 3*time.Second, "the view is kept", has(1))
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
@@ -164,7 +165,7 @@ func TestRedisAway(t *testing.T) {
 	}
 	healthy(t, a)
 	keeps(t, b, time.Second, "the view is kept", has(1))
-	if n := logs.count("does not work now"); n == 0 || n > 6 {
+	if n := logs.Count("does not work now"); n == 0 || n > 6 {
 		t.Errorf("%d lines say that it is away", n)
 	}
 }
@@ -223,17 +224,17 @@ func TestRedisForeign(t *testing.T) {
 	put(nodeID(3), string(good))
 	put(nodeID(4), strings.Repeat("x", 8<<20))
 	put("short", `{"node":"short"}`)
-	logs := &logBuffer{}
+	logs := &testkit.Logs{}
 	o := redisOptions(t, server.Addr())
-	o.Logger = logs.logger()
+	o.Logger = logs.Logger()
 	b := open(t, o)
 	healthy(t, b)
 	for range 5 {
 		refresh(t, b)
 	}
 	waitView(t, b, "the good one is seen", has(1))
-	if n := logs.count("is ignored"); n != 4 {
-		t.Errorf("%d lines:\n%s", n, logs.b.String())
+	if n := logs.Count("is ignored"); n != 4 {
+		t.Errorf("%d lines:\n%s", n, logs)
 	}
 	// A key of another type is an error that says so. It takes the place of the other one at once: an
 	// empty view would be right in between.
@@ -249,7 +250,7 @@ func TestRedisForeign(t *testing.T) {
 func TestRedisPassword(t *testing.T) {
 	const password = "s3cret-of-redis"
 	server := peertest.RunRedis(t, &peertest.RedisOptions{Password: password})
-	logs := &logBuffer{}
+	logs := &testkit.Logs{}
 	for _, tc := range []struct {
 		name, password string
 		want           driver.Reason // "" for none
@@ -259,19 +260,19 @@ func TestRedisPassword(t *testing.T) {
 		{name: "none", want: driver.ReasonAuthRefused},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := open(t, Options{Variant: "redis", Hosts: []driver.Host{hostOf(t, server.Addr(), tc.password)}, Logger: logs.logger()})
+			r := open(t, Options{Variant: "redis", Hosts: []driver.Host{hostOf(t, server.Addr(), tc.password)}, Logger: logs.Logger()})
 			if tc.want == "" {
 				healthy(t, r)
 				return
 			}
 			err := r.Publish(soon(t), *record(1))
-			e := wantError(t, err, tc.want)
+			e := testkit.Failure(t, err, tc.want)
 			if strings.Contains(fmt.Sprintf("%v %+v %s", e, r.Health(), e.Hint), password) {
 				t.Errorf("the password is in %v", e)
 			}
 		})
 	}
-	if logs.count(password) != 0 {
+	if logs.Count(password) != 0 {
 		t.Error("the password is in the log")
 	}
 }
@@ -351,7 +352,7 @@ func TestRedisTLS(t *testing.T) {
 	o.TLS = pool(files)
 	healthy(t, open(t, o))
 	o.TLS = pool(other.Issue(peertest.Issued{Name: "x"}))
-	wantReason(t, open(t, o).Refresh(soon(t)), driver.ReasonTLSFailed)
+	testkit.FailsWith(t, open(t, o).Refresh(soon(t)), driver.ReasonTLSFailed)
 }
 
 func TestRedisManyRecords(t *testing.T) {
@@ -390,7 +391,7 @@ func TestRedisRefused(t *testing.T) {
 	o := redisOptions(t, "127.0.0.1:1")
 	o.Layout = "nonsense"
 	_, err := Open(o)
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 	o.Layout = ""
 	began := time.Now()
 	r := open(t, o)

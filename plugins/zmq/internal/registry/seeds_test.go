@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // pair is one seeds registry with a clock and the messages that a peer sends it.
@@ -205,7 +206,7 @@ func TestSeedsSayGoodbye(t *testing.T) {
 	if own := p.own(); own.state != left {
 		t.Errorf("state %d after Close", own.state)
 	}
-	wantReason(t, p.Publish(soon(t), *version(0, 9)), driver.ReasonClosed)
+	testkit.FailsWith(t, p.Publish(soon(t), *version(0, 9)), driver.ReasonClosed)
 }
 
 func TestSeedsAddresses(t *testing.T) {
@@ -226,18 +227,18 @@ func TestSeedsAddresses(t *testing.T) {
 
 func TestSeedsRefuse(t *testing.T) {
 	_, err := newSeeds(Options{})
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 	_, err = newSeeds(Options{Hosts: []driver.Host{{Name: "a b"}}})
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 	_, err = newSeeds(Options{Hosts: []driver.Host{{Name: "a"}}, Namespace: strings.Repeat("n", maxText+1)})
-	wantReason(t, err, driver.ReasonConfig)
+	testkit.FailsWith(t, err, driver.ReasonConfig)
 
 	p := newPair(t, nil)
-	wantReason(t, p.Publish(soon(t), *version(0, 0)), driver.ReasonDriverBug)
-	wantReason(t, p.Publish(soon(t), *version(1, 2)), driver.ReasonDriverBug)
+	testkit.FailsWith(t, p.Publish(soon(t), *version(0, 0)), driver.ReasonDriverBug)
+	testkit.FailsWith(t, p.Publish(soon(t), *version(1, 2)), driver.ReasonDriverBug)
 	bad := version(0, 2)
 	bad.Endpoints = []string{"h"}
-	wantReason(t, p.Publish(soon(t), *bad), driver.ReasonConfig)
+	testkit.FailsWith(t, p.Publish(soon(t), *bad), driver.ReasonConfig)
 	p.Alive(&Record{Node: "x"})
 	p.sees()
 }

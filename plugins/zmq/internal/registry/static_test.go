@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func TestParsePeers(t *testing.T) {
@@ -74,7 +75,7 @@ func TestStatic(t *testing.T) {
 	waitView(t, r, "a change is seen", addresses("tcp://h2:9501"))
 	write(t, file, `["h3"`)
 	eventually(t, "a half written file is not healthy", func() bool { return r.Health() != nil })
-	e := wantError(t, r.Health(), driver.ReasonNotConnected)
+	e := testkit.Failure(t, r.Health(), driver.ReasonNotConnected)
 	if !strings.Contains(e.Message, file) || e.Hint == "" {
 		t.Errorf("the error is %v", e)
 	}
@@ -135,7 +136,7 @@ func TestStaticRefused(t *testing.T) {
 	} {
 		o.Variant = "static"
 		_, err := Open(o)
-		if e := wantError(t, err, driver.ReasonConfig); e.Hint == "" {
+		if e := testkit.Failure(t, err, driver.ReasonConfig); e.Hint == "" {
 			t.Error("no hint")
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/internal/peertest"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // libzmq is a Python process with a pyzmq socket (testdata/peer.py).
@@ -34,7 +35,7 @@ func startLibzmq(t *testing.T, how, kind, endpoint string, heartbeat time.Durati
 		t.Fatal(err)
 	}
 	p := &libzmq{t: t, cmd: exec.Command(python.Path, "testdata/peer.py", how, kind, endpoint, strconv.FormatInt(heartbeat.Milliseconds(), 10))}
-	var stderr logBuffer
+	var stderr testkit.Logs
 	p.cmd.Stderr = &stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := p.cmd.StdoutPipe()

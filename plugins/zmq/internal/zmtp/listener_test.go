@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 func TestEndpoints(t *testing.T) {
@@ -183,8 +184,8 @@ func TestListenerCloses(t *testing.T) {
 }
 
 func TestMaxConns(t *testing.T) {
-	var log logBuffer
-	l := listen(t, "tcp://127.0.0.1:0", Options{MaxConns: 2, Logger: log.logger()})
+	var log testkit.Logs
+	l := listen(t, "tcp://127.0.0.1:0", Options{MaxConns: 2, Logger: log.Logger()})
 	serve(t, l)
 	first := dial(t, l.Endpoint(), Options{})
 	second := dial(t, l.Endpoint(), Options{})
@@ -239,8 +240,8 @@ func TestMaxHandshakes(t *testing.T) {
 
 // Being out of file descriptors passes. This process is really put into that state.
 func TestAcceptSurvivesRunningOutOfFiles(t *testing.T) {
-	var log logBuffer
-	l := listen(t, "tcp://127.0.0.1:0", Options{Logger: log.logger()})
+	var log testkit.Logs
+	l := listen(t, "tcp://127.0.0.1:0", Options{Logger: log.Logger()})
 	serve(t, l)
 	address := strings.TrimPrefix(l.Endpoint(), "tcp://")
 	var before syscall.Rlimit

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // TestHandshakesAreRefused has rows 1 and 2 of the list of zmq4's faults in it, which killed the
@@ -55,8 +57,8 @@ func TestHandshakesAreRefused(t *testing.T) {
 		"reserved flags":           {[][]byte{greet(nil), {0x84, 1, 'x'}}, "flags 0x84"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log logBuffer
-			l := listen(t, "tcp://127.0.0.1:0", Options{Handshake: time.Minute, Logger: log.logger()})
+			var log testkit.Logs
+			l := listen(t, "tcp://127.0.0.1:0", Options{Handshake: time.Minute, Logger: log.Logger()})
 			serve(t, l)
 			c := raw(t, l)
 			write(t, c, tc.bytes...)

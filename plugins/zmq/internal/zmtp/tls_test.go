@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/plugin/driver"
+	"github.com/parleymq/parley/plugins/internal/testkit"
 )
 
 // configs reads the files of one node.
@@ -96,8 +97,8 @@ func TestTLSRefuses(t *testing.T) {
 		{"the listener has no TLS", nil, client(good, ca.File(), ""), "speaks no TLS", "it speaks TLS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var log logBuffer
-			l := listen(t, "tcp://127.0.0.1:0", Options{TLS: tc.server, Logger: log.logger()})
+			var log testkit.Logs
+			l := listen(t, "tcp://127.0.0.1:0", Options{TLS: tc.server, Logger: log.Logger()})
 			_, err := Dial(soon(t), l.Endpoint(), Options{TLS: tc.client})
 			e, ok := errors.AsType[*driver.Error](err)
 			if !ok || e.Reason != driver.ReasonTLSFailed || e.Hint == "" || !strings.Contains(e.Error(), tc.dialler) {
@@ -113,8 +114,8 @@ func TestTLSRefuses(t *testing.T) {
 		})
 	}
 	t.Run("the dialler has no TLS", func(t *testing.T) {
-		var log logBuffer
-		l := listen(t, "tcp://127.0.0.1:0", Options{TLS: server(good, ca.File()), Logger: log.logger()})
+		var log testkit.Logs
+		l := listen(t, "tcp://127.0.0.1:0", Options{TLS: server(good, ca.File()), Logger: log.Logger()})
 		_, err := Dial(soon(t), l.Endpoint(), Options{})
 		if err == nil || driver.ReasonOf(err) != driver.ReasonNotConnected || !strings.Contains(err.Error(), "TLS") {
 			t.Error(err)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package uplink
 
 import (
 	"sync"
@@ -8,8 +8,8 @@ import (
 	"github.com/parleymq/parley/plugin/driver"
 )
 
-// stateReporter makes one state of those of the links: the Conn is as well as its worst link.
-type stateReporter struct {
+// States makes one state of those of a Conn's links: the Conn is as well as its worst link.
+type States struct {
 	report func(driver.State)
 
 	mu    sync.Mutex              // held over report, which does not block, to keep the order
@@ -18,12 +18,14 @@ type stateReporter struct {
 	ended bool                    // guarded by mu
 }
 
-func newStateReporter(report func(driver.State)) *stateReporter {
-	return &stateReporter{report: report, links: make(map[string]driver.State)}
+// NewStates returns one that calls report with each change, never twice at a time. report must not
+// block.
+func NewStates(report func(driver.State)) *States {
+	return &States{report: report, links: make(map[string]driver.State)}
 }
 
 // set stores the state of a link and reports a change of the whole (STATE-1).
-func (r *stateReporter) set(link string, s driver.State) {
+func (r *States) set(link string, s driver.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.links[link] = s
@@ -40,8 +42,8 @@ func (r *stateReporter) set(link string, s driver.State) {
 	r.report(worst)
 }
 
-// end stops reporting.
-func (r *stateReporter) end() {
+// End stops reporting.
+func (r *States) End() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
