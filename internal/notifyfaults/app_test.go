@@ -4,12 +4,10 @@ package notifyfaults
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"os"
 	"sync"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
@@ -39,84 +37,45 @@ const (
 
 // settings are what an application is told.
 type settings struct {
-	Role, Name, URL  string
-	Drivers, Runtime string
-	Ledger, Log      string // files
-	Sabotage         string
-	Notifies         notifierSettings
-	Listens          listenerSettings
+	ledger.Settings
+	Sabotage string
+	Notifies notifierSettings
+	Listens  listenerSettings
 }
 
 // application is what both roles have.
 type application struct {
+	*ledger.Application
 	settings
-	orders    *testbed.Orders
-	host      *messaging.Host
-	transport *messaging.Transport
-	ledger    *ledgerFile
+	entries entryFile
 }
 
 // actAsApp is an application until it is told to stop.
 func actAsApp(s settings, orders *testbed.Orders) error {
-	a := &application{settings: s, orders: orders}
-	logFile, err := appendTo(a.Log)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = logFile.Close() }()
-	ledger, err := appendTo(a.Ledger)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ledger.Close() }()
-	a.ledger = &ledgerFile{file: ledger}
-	logger := slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a.host = messaging.NewHost(&messaging.HostOptions{
-		DriverPath: []string{a.Drivers}, RuntimeDir: a.Runtime, Trust: messaging.TrustOff, Logger: logger,
-		// Drivers are killed more often than a breaker would bear with.
-		Supervision: messaging.Supervision{BreakerFailures: -1},
+	limits := ledger.Limits{Ready: startTimeout, End: endTimeout}
+	// Drivers are killed more often than a breaker would bear with.
+	supervision := messaging.Supervision{BreakerFailures: -1}
+	return ledger.Act(s.Settings, orders, limits, supervision, func(ctx context.Context, shared *ledger.Application) error {
+		a := &application{Application: shared, settings: s, entries: entryFile{file: shared.Ledger}}
+		if s.Role == roleListener {
+			return a.listen(ctx)
+		}
+		return a.notify()
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	if a.transport, err = messaging.Open(ctx, a.URL, &messaging.Options{Host: a.host, Logger: logger, AppName: a.Name}); err != nil {
-		return err
-	}
-	if a.Role == roleListener {
-		return a.listen(ctx)
-	}
-	return a.notify()
 }
 
-func appendTo(file string) (*os.File, error) {
-	return os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+// entryFile is a ledger of entries that is being written.
+type entryFile struct {
+	file *ledger.File
+
+	mu   sync.Mutex
+	text []byte // guarded by mu
 }
 
-// close ends the transport.
-func (a *application) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	return a.transport.Close(ctx)
-}
-
-// ledgerFile is a ledger that is being written.
-type ledgerFile struct {
-	mu   sync.Mutex // guards file and text
-	file *os.File
-	text []byte
-}
-
-// write appends an entry at once: what was written stays when the process is killed.
-func (l *ledgerFile) write(e entry) {
-	if err := l.append(e); err != nil {
-		fmt.Fprintln(os.Stderr, "ledger:", err)
-		os.Exit(1)
-	}
-}
-
-func (l *ledgerFile) append(e entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = e.append(l.text[:0])
-	_, err := l.file.Write(l.text)
-	return err
+// write appends an entry at once.
+func (f *entryFile) write(e entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text = e.append(f.text[:0])
+	f.file.Append(f.text)
 }

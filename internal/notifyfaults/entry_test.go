@@ -5,10 +5,11 @@ package notifyfaults
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/parleymq/parley/internal/ledger"
 )
 
 // The kinds of entries.
@@ -70,24 +71,14 @@ func (all names) parse(line []byte) (e entry, err error) {
 	return e, err
 }
 
-// read returns the whole lines of a ledger, the last of which may be cut off in one that was
-// killed.
-func (all names) read(file string) ([]entry, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var entries []entry
-	for line := range bytes.Lines(text) {
-		line, whole := bytes.CutSuffix(line, []byte("\n"))
-		if !whole {
-			break
-		}
+// read returns the whole lines of a ledger.
+func (all names) read(file string) (entries []entry, err error) {
+	err = ledger.Each(file, func(line []byte) error {
 		e, err := all.parse(line)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		if err == nil {
+			entries = append(entries, e)
 		}
-		entries = append(entries, e)
-	}
-	return entries, nil
+		return err
+	})
+	return entries, err
 }

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"syscall"
 	"time"
+
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // The faults.
@@ -54,10 +56,10 @@ func (f *field) make(kind string) {
 	case faultCut:
 		one.note = fmt.Sprint(f.proxy.CutAll(), " connections")
 	case faultBrokerKill:
-		must(f.t, f.broker.Kill())
-		must(f.t, f.broker.Restart(f.t.Context()))
+		testbed.Must(f.t, f.broker.Kill())
+		testbed.Must(f.t, f.broker.Restart(f.t.Context()))
 	case faultBrokerStop:
-		must(f.t, f.broker.Restart(f.t.Context()))
+		testbed.Must(f.t, f.broker.Restart(f.t.Context()))
 	case faultLeave:
 		f.replace(one, f.listeners, mayCome, func(a *app) error { return a.stop(endTimeout) })
 	case faultListenerApp:
@@ -77,7 +79,7 @@ func (f *field) killDriver(one *fault, apps []*app) {
 	victim := apps[f.turn%len(apps)]
 	f.turn++
 	pid, err := victim.SignalDriver(syscall.SIGKILL)
-	must(f.t, err)
+	testbed.Must(f.t, err)
 	one.note = fmt.Sprintf("of %s, process %d", victim.id, pid)
 }
 
@@ -94,7 +96,7 @@ func (f *field) replace(one *fault, apps []*app, may func(*app) bool, end func(*
 	}
 	victim := apps[i]
 	one.note = victim.id
-	must(f.t, end(victim))
+	testbed.Must(f.t, end(victim))
 	s := victim.settings
 	s.Sabotage = ""
 	if s.Role == roleNotifier {

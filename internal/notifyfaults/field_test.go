@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/internal/testbed"
 )
@@ -57,13 +58,13 @@ func newField(t *testing.T, r *run, pace time.Duration, sabotage map[string]stri
 func fieldOf(t *testing.T, r *run, listeners []listenerSettings, notifiers []notifierSettings, sabotage map[string]string) *field {
 	t.Helper()
 	proxy, err := peertest.StartAMQPProxy(r.broker.Addr())
-	must(t, err)
-	t.Cleanup(func() { must(t, proxy.Close()) })
+	testbed.Must(t, err)
+	t.Cleanup(func() { testbed.Must(t, proxy.Close()) })
 	r.proxy = proxy
 	f := &field{run: r}
 	for i, s := range listeners {
 		name := fmt.Sprintf("listener%d", i)
-		f.listeners = append(f.listeners, f.start(settings{Role: roleListener, Name: name, Listens: s, Sabotage: sabotage[name]}, i%2 == 0))
+		f.listeners = append(f.listeners, f.start(settings{Settings: ledger.Settings{Role: roleListener, Name: name}, Listens: s, Sabotage: sabotage[name]}, i%2 == 0))
 	}
 	f.await(f.listeners...)
 	for i, s := range notifiers {
@@ -71,7 +72,7 @@ func fieldOf(t *testing.T, r *run, listeners []listenerSettings, notifiers []not
 		if s.Spool != "" {
 			s.Spool = filepath.Join(r.dir, s.Spool)
 		}
-		f.notifiers = append(f.notifiers, f.start(settings{Role: roleNotifier, Name: name, Notifies: s, Sabotage: sabotage[name]}, i < 2))
+		f.notifiers = append(f.notifiers, f.start(settings{Settings: ledger.Settings{Role: roleNotifier, Name: name}, Notifies: s, Sabotage: sabotage[name]}, i < 2))
 	}
 	f.await(f.notifiers...)
 	return f
@@ -86,7 +87,7 @@ func (f *field) order(count int) (rest func()) {
 		n := max(1, count/(len(f.notifiers)*a.Notifies.Senders))
 		before := f.progress(a).Begun
 		each[a] = before + int64(n*a.Notifies.Senders)
-		must(f.t, a.Do("send", n, nil))
+		testbed.Must(f.t, a.Do("send", n, nil))
 		testbed.Eventually(f.t, startTimeout, a.id+" sends", func() bool {
 			return f.progress(a).Begun >= before+(each[a]-before)/4
 		})
@@ -107,7 +108,7 @@ func (f *field) order(count int) (rest func()) {
 
 func (f *field) progress(a *app) (p progress) {
 	f.t.Helper()
-	must(f.t, a.Do("progress", nil, &p))
+	testbed.Must(f.t, a.Do("progress", nil, &p))
 	return p
 }
 

@@ -5,6 +5,8 @@ package notifyfaults
 import (
 	"testing"
 	"time"
+
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // perFault is how many notifications are sent for each fault of a long run.
@@ -33,7 +35,7 @@ func TestLedger(t *testing.T) {
 	sent := time.Now()
 	f.end()
 	rep, err := f.judge()
-	must(t, err)
+	testbed.Must(t, err)
 	t.Logf("sent in %v, handled and ended %v later\n%v", sent.Sub(begun).Round(time.Millisecond), time.Since(sent).Round(time.Millisecond), rep)
 	if len(rep.broken) > 0 {
 		t.Error("promises were broken")
@@ -53,7 +55,7 @@ func TestLedgerFindsWhatIsBroken(t *testing.T) {
 	f.order(400)()
 	f.end()
 	rep, err := f.judge()
-	must(t, err)
+	testbed.Must(t, err)
 	t.Log(rep)
 	for what, n := range map[string]int{
 		"stray": rep.stray, "out of order": rep.disorder, "duplicates within the window": rep.inWindow, "lost": rep.lost["batches"], "wrongly failed": rep.wrong,

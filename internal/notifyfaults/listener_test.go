@@ -58,25 +58,15 @@ func (a *application) listen(ctx context.Context) error {
 	if from == "" {
 		from = topic
 	}
-	l.listener = messaging.NewNotificationListener(a.transport, []messaging.Target{{Topic: from}}, l.options(), ep)
-	served := make(chan error, 1)
-	go func() { served <- l.listener.Serve(context.Background()) }()
-	select {
-	case <-l.listener.Ready():
-	case err := <-served:
-		return fmt.Errorf("listen: %w", err)
-	case <-ctx.Done():
-		return errors.New("the listener is not ready in time")
+	l.listener = messaging.NewNotificationListener(a.Transport, []messaging.Target{{Topic: from}}, l.options(), ep)
+	stop, err := a.Begin(ctx, l.listener)
+	if err != nil {
+		return err
 	}
-	return a.orders.Obey(map[string]testbed.Command{
+	return a.Orders.Obey(map[string]testbed.Command{
 		"stop": testbed.Say(func() (string, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-			defer cancel()
-			err := l.listener.Shutdown(ctx)
-			if serveErr := <-served; !errors.Is(serveErr, messaging.ErrServerClosed) {
-				err = errors.Join(err, serveErr)
-			}
-			return l.stats(), errors.Join(err, a.close())
+			err := stop()
+			return l.stats(), errors.Join(err, a.Close())
 		}),
 	})
 }
@@ -117,11 +107,11 @@ func (l *listening) handle(_ context.Context, n *messaging.Notification) error {
 	switch {
 	case s.Failing:
 		e.kind, e.at = entryRequeued, now()
-		l.ledger.write(e)
+		l.entries.write(e)
 		return errFails
 	case s.Requeues > 0 && payload.N%s.Requeues == 0 && n.Attempt == 1:
 		e.kind, e.at = entryRequeued, now()
-		l.ledger.write(e)
+		l.entries.write(e)
 		return errWhim
 	}
 	return nil
@@ -152,7 +142,7 @@ func (l *listening) note(e entry) {
 	case l.broken.CompareAndSwap(false, true) && !l.spoil(e):
 		return
 	}
-	l.ledger.write(e)
+	l.entries.write(e)
 }
 
 // unspoilt is the first number that a listener breaks a promise on: a notifier does on its first.
@@ -162,11 +152,11 @@ const unspoilt = 3
 func (l *listening) spoil(e entry) bool {
 	switch l.Sabotage {
 	case sabotageTwice:
-		l.ledger.write(e)
+		l.entries.write(e)
 	case sabotageStray:
 		stray := e
 		stray.n = -1
-		l.ledger.write(stray)
+		l.entries.write(stray)
 	}
 	return l.Sabotage != sabotageLose
 }
@@ -185,8 +175,8 @@ func (l *listening) swap(e entry) bool {
 		return false
 	}
 	delete(l.held, e.publisher)
-	l.ledger.write(e)
-	l.ledger.write(first)
+	l.entries.write(e)
+	l.entries.write(first)
 	return false
 }
 

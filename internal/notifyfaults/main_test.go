@@ -63,10 +63,3 @@ func wanted(t *testing.T) int {
 	}
 	return n
 }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

@@ -58,18 +58,18 @@ func (a *application) notify() error {
 	}
 	if a.Notifies.Spool != "" {
 		var err error
-		if opts.Spool, err = messaging.OpenSpool(a.transport, &messaging.SpoolOptions{Dir: a.Notifies.Spool}); err != nil {
+		if opts.Spool, err = messaging.OpenSpool(a.Transport, &messaging.SpoolOptions{Dir: a.Notifies.Spool}); err != nil {
 			return err
 		}
 	}
-	v.notifier = messaging.NewNotifier(a.transport, opts)
+	v.notifier = messaging.NewNotifier(a.Transport, opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	orders := make([]chan int, a.Notifies.Senders)
 	for i := range orders {
 		orders[i] = make(chan int, 1<<10)
 		v.senders.Go(func() { v.send(ctx, i, orders[i]) })
 	}
-	return a.orders.Obey(map[string]testbed.Command{
+	return a.Orders.Obey(map[string]testbed.Command{
 		"send": testbed.Take(func(n int) (any, error) {
 			for _, order := range orders {
 				order <- n
@@ -84,12 +84,12 @@ func (a *application) notify() error {
 			}
 			v.senders.Wait()
 			cancel()
-			stats := fmt.Sprintf("%+v", a.transport.Stats())
+			stats := fmt.Sprintf("%+v", a.Transport.Stats())
 			if opts.Spool == nil {
-				return stats, a.close()
+				return stats, a.Close()
 			}
 			stats += fmt.Sprintf(" %+v", opts.Spool.Stats())
-			return stats, errors.Join(closeSpool(opts.Spool), a.close())
+			return stats, errors.Join(closeSpool(opts.Spool), a.Close())
 		}),
 	})
 }
@@ -111,14 +111,14 @@ func (v *notifying) send(ctx context.Context, sender int, orders <-chan int) {
 	for count := range orders {
 		for range count {
 			n.n++
-			v.ledger.write(entry{kind: entrySent, at: now(), number: n})
+			v.entries.write(entry{kind: entrySent, at: now(), number: n})
 			v.begun.Add(1)
 			if v.Notifies.Way == wayNotify {
 				v.result(n, notifier.Info(ctx, eventType, numbered{n.n}))
 			} else {
 				notifier.NotifyAndForget(ctx, messaging.PriorityInfo, eventType, numbered{n.n})
 			}
-			pause(v.Notifies.Pace)
+			testbed.Pause(context.Background(), v.Notifies.Pace)
 		}
 	}
 }
@@ -142,7 +142,7 @@ func (v *notifying) result(n number, err error) {
 	if err != nil {
 		e.kind, e.text = entryFailed, codeOf(err)+" "+err.Error()
 	}
-	v.ledger.write(e)
+	v.entries.write(e)
 	v.done.Add(1)
 }
 
@@ -152,13 +152,4 @@ func codeOf(err error) string {
 		return string(code)
 	}
 	return "none"
-}
-
-func pause(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	<-timer.C
 }

@@ -38,9 +38,9 @@ func newRun(t *testing.T, broker *peertest.RabbitMQ, vhost string) *run {
 		dir, err = os.MkdirTemp("", "notifyfaults")
 		t.Log("files in", dir)
 	}
-	must(t, err)
+	testbed.Must(t, err)
 	for _, sub := range []string{"run", "tmp"} {
-		must(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
+		testbed.Must(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
 	}
 	return &run{t: t, dir: dir, broker: broker, vhost: vhost, count: make(map[string]int)}
 }
@@ -134,7 +134,7 @@ func (r *run) mustLeaveNothing() {
 	}
 	for _, a := range r.all {
 		text, err := os.ReadFile(a.Log)
-		must(r.t, err)
+		testbed.Must(r.t, err)
 		if strings.Contains(string(text), "DATA RACE") || strings.Contains(a.Printed(), "DATA RACE") {
 			r.t.Errorf("%s or its driver has a data race: %s", a.id, a.Printed())
 		}

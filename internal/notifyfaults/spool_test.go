@@ -3,6 +3,7 @@
 package notifyfaults
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func TestSpool(t *testing.T) {
 	}
 	f.end()
 	rep, err := f.judge()
-	must(t, err)
+	testbed.Must(t, err)
 	t.Log(rep)
 	for _, a := range f.notifiers {
 		t.Log(a.id, a.said)
@@ -66,7 +67,7 @@ func (f *field) away(rest func(), long time.Duration, slice int) {
 	f.t.Helper()
 	one := &fault{kind: "the broker is away", at: time.Now()}
 	f.faults = append(f.faults, one)
-	must(f.t, f.broker.Kill())
+	testbed.Must(f.t, f.broker.Kill())
 	rest()
 	f.order(slice)()
 	stored := 0
@@ -78,11 +79,11 @@ func (f *field) away(rest func(), long time.Duration, slice int) {
 	}
 	f.killEach("while the broker is away", func() { _ = f.order(slice) })
 	f.order(slice)()
-	pause(long - time.Since(one.at))
+	testbed.Pause(context.Background(), long-time.Since(one.at))
 	for _, a := range f.notifiers {
 		f.t.Logf("%s has %d stored, %v after the broker went", a.id, f.waiting(a), time.Since(one.at).Round(time.Millisecond))
 	}
-	must(f.t, f.broker.Restart(f.t.Context()))
+	testbed.Must(f.t, f.broker.Restart(f.t.Context()))
 	f.t.Logf("the broker was away for %v, %d were stored when the applications were killed", time.Since(one.at).Round(time.Millisecond), stored)
 }
 
@@ -92,7 +93,7 @@ func (f *field) killEach(when string, load func()) {
 	load()
 	for i, victim := range f.notifiers {
 		f.faults = append(f.faults, &fault{kind: "kill a notifier " + when, note: victim.id, at: time.Now()})
-		must(f.t, victim.KillWithDriver())
+		testbed.Must(f.t, victim.KillWithDriver())
 		s := victim.settings
 		s.Notifies.First += incarnation
 		f.notifiers[i] = f.start(s, victim.proxied)
@@ -104,6 +105,6 @@ func (f *field) killEach(when string, load func()) {
 func (f *field) waiting(a *app) int {
 	f.t.Helper()
 	n := 0
-	must(f.t, a.Do("waiting", nil, &n))
+	testbed.Must(f.t, a.Do("waiting", nil, &n))
 	return n
 }

@@ -3,11 +3,13 @@
 package notifyfaults
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/procfs"
 	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
@@ -38,19 +40,19 @@ func TestRequeueStorm(t *testing.T) {
 	t.Parallel()
 	broker, vhost := sharedBroker(t)
 	r := newRun(t, broker, vhost)
-	storm := r.start(settings{Role: roleListener, Name: "storm", Listens: listenerSettings{
+	storm := r.start(settings{Settings: ledger.Settings{Role: roleListener, Name: "storm"}, Listens: listenerSettings{
 		Concurrency: stormConcurrency, Failing: true, MaxRequeues: stormRequeues, Delay: stormDelay, MaxDelay: stormMaxDelay,
 	}}, false)
-	dead := r.start(settings{Role: roleListener, Name: "dead", Listens: listenerSettings{Topic: deadTopic}}, false)
-	notifier := r.start(settings{Role: roleNotifier, Name: "notifier", Notifies: notifierSettings{Way: wayForget, Senders: 1}}, false)
+	dead := r.start(settings{Settings: ledger.Settings{Role: roleListener, Name: "dead"}, Listens: listenerSettings{Topic: deadTopic}}, false)
+	notifier := r.start(settings{Settings: ledger.Settings{Role: roleNotifier, Name: "notifier"}, Notifies: notifierSettings{Way: wayForget, Senders: 1}}, false)
 	r.await(storm, dead, notifier)
 	before, begun := r.cpu(storm), time.Now()
-	must(t, notifier.Do("send", stormCount, nil))
+	testbed.Must(t, notifier.Do("send", stormCount, nil))
 	var letters []entry
 	var err error
 	testbed.Eventually(t, stormLimit, "all are dead letters", func() bool {
 		letters, err = make(names).read(dead.Ledger)
-		must(t, err)
+		testbed.Must(t, err)
 		return len(letters) >= stormCount
 	})
 	took, cpu := time.Since(begun), r.cpu(storm)-before
@@ -58,7 +60,7 @@ func TestRequeueStorm(t *testing.T) {
 	r.stopAll(endTimeout)
 	r.mustLeaveNothing()
 	given, err := make(names).read(storm.Ledger)
-	must(t, err)
+	testbed.Must(t, err)
 	runs := len(given) / 2 // each is handled, and fails
 	t.Logf("%d notifications, %d runs of the handler in %v; listener and driver took %v of processor time, %.2f of one processor, %v a run; %s",
 		stormCount, runs, took.Round(time.Millisecond), cpu.Round(time.Millisecond), cpu.Seconds()/took.Seconds(), cpu/time.Duration(runs), storm.said)
@@ -96,16 +98,16 @@ func TestEndlessStorm(t *testing.T) {
 	t.Parallel()
 	broker, vhost := sharedBroker(t)
 	r := newRun(t, broker, vhost)
-	storm := r.start(settings{Role: roleListener, Name: "storm", Listens: listenerSettings{
+	storm := r.start(settings{Settings: ledger.Settings{Role: roleListener, Name: "storm"}, Listens: listenerSettings{
 		Concurrency: stormConcurrency, Failing: true, MaxRequeues: -1, Delay: endlessDelay, MaxDelay: endlessDelay,
 	}}, false)
-	notifier := r.start(settings{Role: roleNotifier, Name: "notifier", Notifies: notifierSettings{Way: wayForget, Senders: 1}}, false)
+	notifier := r.start(settings{Settings: ledger.Settings{Role: roleNotifier, Name: "notifier"}, Notifies: notifierSettings{Way: wayForget, Senders: 1}}, false)
 	r.await(storm, notifier)
-	must(t, notifier.Do("send", stormCount, nil))
-	must(t, notifier.stop(startTimeout))
+	testbed.Must(t, notifier.Do("send", stormCount, nil))
+	testbed.Must(t, notifier.stop(startTimeout))
 	before, begun := r.cpu(storm), time.Now()
 	runsBefore := r.runs(storm)
-	pause(endlessTime)
+	testbed.Pause(context.Background(), endlessTime)
 	took, cpu, runs := time.Since(begun), r.cpu(storm)-before, r.runs(storm)-runsBefore
 	r.stopAll(endTimeout)
 	r.mustLeaveNothing()
@@ -123,7 +125,7 @@ func TestEndlessStorm(t *testing.T) {
 func (r *run) runs(a *app) int {
 	r.t.Helper()
 	entries, err := make(names).read(a.Ledger)
-	must(r.t, err)
+	testbed.Must(r.t, err)
 	return len(entries) / 2
 }
 
@@ -131,7 +133,7 @@ func (r *run) runs(a *app) int {
 func (r *run) cpu(a *app) time.Duration {
 	r.t.Helper()
 	pid, err := a.Driver()
-	must(r.t, err)
+	testbed.Must(r.t, err)
 	all := procfs.All()
 	return all[a.PID()].CPU + all[pid].CPU
 }

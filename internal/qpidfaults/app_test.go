@@ -4,14 +4,11 @@ package qpidfaults
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"log/slog"
-	"os"
-	"slices"
-	"sync"
+	"errors"
+	"math/rand/v2"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
@@ -19,164 +16,68 @@ import (
 const (
 	roleServer = "server"
 	roleClient = "client"
-	topic      = "work"
-	// slack is how much later than its time a caller may return, on a machine that does other things.
-	slack = 5 * time.Second
 	// startTimeout is long for what is to succeed on a busy machine, endTimeout bounds the end of
 	// an application.
 	startTimeout = time.Minute
 	endTimeout   = 30 * time.Second
+	// requestTimeout is that of all requests.
+	requestTimeout = 10 * time.Second
 )
 
-// The breaks of a promise that an application makes on purpose, once, to prove that it is found.
+// What a client breaks on purpose, once, to prove that it is found, besides what a server does.
 const (
-	sabotageTwice  = "twice"  // a server notes a run twice
-	sabotageDrop   = "drop"   // a server does not run a cast
-	sabotageMiss   = "miss"   // a server does not hear a fanout
-	sabotageLate   = "late"   // a client is kept past its time
-	sabotageTold   = "told"   // a client learns late that a call is in doubt
-	sabotageWrong  = "wrong"  // an error without a code
-	sabotageUntrue = "untrue" // an error that says that nothing was sent
-	sabotageLeave  = "leave"  // a file is left
+	spoilLate   = "late"   // its caller is kept past its time
+	spoilTold   = "told"   // it learns late that a call is in doubt
+	spoilWrong  = "wrong"  // an error without a code
+	spoilUntrue = "untrue" // an error that says that nothing was sent
 )
 
 // settings are what an application is told.
 type settings struct {
-	Role, Name, URL  string
-	Drivers, Runtime string
-	Ledger, Log      string   // files
-	Servers          []string // that a client calls by their names
-	Sabotage         []string
-}
-
-// args are those of every method.
-type args struct {
-	ID    string `json:"id"`
-	From  string `json:"from"`
-	At    int64  `json:"at"`    // when the request began
-	Sleep int    `json:"sleep"` // of the handler, in milliseconds
-}
-
-// work is a call that gives its id back, note a cast and tell a fanout.
-var (
-	work = messaging.Method[args, string]{Name: "work"}
-	note = messaging.Method[args, string]{Name: "note"}
-	tell = messaging.Method[args, string]{Name: "tell"}
-)
-
-// application is what both roles have.
-type application struct {
-	settings
-	orders    *testbed.Orders
-	transport *messaging.Transport
-	ledger    *os.File
-
-	mu   sync.Mutex
-	last map[string]int64 // when the last request began that came through, by what it was; guarded by mu
+	ledger.Settings
+	Servers []string // that a client calls by their names
+	Spoils  []string
 }
 
 // actAsApp is an application until it is told to stop.
 func actAsApp(s settings, orders *testbed.Orders) error {
-	a := &application{settings: s, orders: orders, last: make(map[string]int64)}
-	logFile, err := appendTo(a.Log)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = logFile.Close() }()
-	if a.ledger, err = appendTo(a.Ledger); err != nil {
-		return err
-	}
-	defer func() { _ = a.ledger.Close() }()
-	logger := slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	host := messaging.NewHost(&messaging.HostOptions{
-		DriverPath: []string{a.Drivers}, RuntimeDir: a.Runtime, Trust: messaging.TrustOff, Logger: logger,
-		Supervision: messaging.Supervision{BreakerFailures: -1, ProbationTime: time.Second},
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	if a.transport, err = messaging.Open(ctx, a.URL, &messaging.Options{Host: host, Logger: logger, AppName: a.Name}); err != nil {
-		return err
-	}
-	if a.Role == roleServer {
-		return a.serve(ctx)
-	}
-	return a.load()
-}
-
-func appendTo(file string) (*os.File, error) {
-	return os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-}
-
-// obey follows the orders of the test until it is told to stop.
-func (a *application) obey(commands map[string]testbed.Command) error {
-	commands["reload"] = testbed.Do(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-		defer cancel()
-		return a.transport.Reload(ctx)
-	})
-	commands["last"] = testbed.Say(func() (map[string]int64, error) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		all := make(map[string]int64, len(a.last))
-		for what, at := range a.last {
-			all[what] = at
+	limits := ledger.Limits{Ready: startTimeout, End: endTimeout}
+	supervision := messaging.Supervision{BreakerFailures: -1, ProbationTime: time.Second}
+	return ledger.Act(s.Settings, orders, limits, supervision, func(ctx context.Context, a *ledger.Application) error {
+		a.Spoil(s.Spoils...)
+		if s.Role == roleServer {
+			return a.Serve(ctx, nil)
 		}
-		return all, nil
+		load := ledger.Load{
+			Timeout: requestTimeout, Callers: 8, Casters: 3,
+			CallPace: 100 * time.Millisecond, CastPace: 100 * time.Millisecond, FanoutPace: 300 * time.Millisecond,
+			FailedPace: 50 * time.Millisecond,
+			Servers:    s.Servers, DirectPace: 100 * time.Millisecond, MaxDirect: 40,
+			Sleep: sleep, Spoil: func(err error) error { return spoil(a, err) },
+		}
+		return ledger.NewClient(a, load).Obey(false, map[string]testbed.Command{})
 	})
-	return a.orders.Obey(commands)
 }
 
-// through notes that a request came through.
-func (a *application) through(what string, began int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.last[what] = max(a.last[what], began)
-}
-
-func (a *application) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	return a.transport.Close(ctx)
-}
-
-// sabotaged reports whether the application breaks this promise, and has not yet.
-func (a *application) sabotaged(how string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	i := slices.Index(a.Sabotage, how)
-	if i < 0 {
-		return false
+// spoil breaks the promises that a client is told to break.
+func spoil(a *ledger.Application, err error) error {
+	switch {
+	case err == nil && a.Spoils(spoilLate):
+		testbed.Pause(context.Background(), requestTimeout+2*ledger.Slack)
+	case errors.Is(err, messaging.ErrInDoubt) && a.Spoils(spoilTold):
+		testbed.Pause(context.Background(), toldLimit)
+	case err == nil && a.Spoils(spoilWrong):
+		return errors.New("something")
+	case err == nil && a.Spoils(spoilUntrue):
+		return &messaging.Error{Code: messaging.CodeUnavailable}
 	}
-	a.Sabotage = slices.Delete(a.Sabotage, i, i+1)
-	return true
+	return err
 }
 
-// lastWords are what an application says of itself as it stops.
-type lastWords struct {
-	Stats      string
-	Duplicates uint64 // requests that a server had run before
-}
-
-// line is one of a ledger. Times are in nanoseconds of the machine's clock.
-type line struct {
-	ID   string `json:"id"`
-	At   int64  `json:"at"`
-	Kind string `json:"kind,omitempty"` // of a request
-	To   string `json:"to,omitempty"`   // the server it is for, if for one
-	Done bool   `json:"done,omitempty"` // it returned
-	Took int64  `json:"took,omitempty"`
-	Code string `json:"code,omitempty"`
-	Text string `json:"text,omitempty"`
-}
-
-// write appends a line at once: what was written stays when the process is killed.
-func (a *application) write(l line) {
-	text, err := json.Marshal(l)
-	if err == nil {
-		_, err = a.ledger.Write(append(text, '\n'))
+// sleep is how long a handler takes: mostly nothing, sometimes so long that a fault hits it.
+func sleep() int {
+	if rand.N(4) == 0 {
+		return 100 + rand.N(400)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ledger:", err)
-		os.Exit(1)
-	}
+	return rand.N(5)
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 )
 
@@ -40,20 +41,20 @@ type fault struct {
 	tally
 }
 
-// all are the faults of the ledger.
-func (r *run) all() []planned {
-	return []planned{
-		{faultKillBroker, r.killBroker},
-		{faultStopBroker, r.stopBroker},
-		{faultPauseBroker, r.pauseBroker},
-		{faultCutClient, func(f *fault) { r.cut(f, r.anyClient()) }},
-		{faultCutServer, func(f *fault) { r.cut(f, r.anyServer()) }},
-		{faultCutAll, func(f *fault) { r.cut(f, nil) }},
-		{faultCutTwice, r.cutTwice},
-		{faultKillClientDriver, func(f *fault) { r.killDriver(f, r.anyClient()) }},
-		{faultKillServerDriver, func(f *fault) { r.killDriver(f, r.anyServer()) }},
-		{faultSwapClient, func(f *fault) { r.swap(f, r.anyClient()) }},
-		{faultSwapServer, func(f *fault) { r.swap(f, r.anyServer()) }},
+// all are the faults that are made.
+func (r *run) all() []ledger.Fault[fault] {
+	return []ledger.Fault[fault]{
+		{Kind: faultKillBroker, Do: r.killBroker},
+		{Kind: faultStopBroker, Do: r.stopBroker},
+		{Kind: faultPauseBroker, Do: r.pauseBroker},
+		{Kind: faultCutClient, Do: func(f *fault) { r.cut(f, r.anyClient()) }},
+		{Kind: faultCutServer, Do: func(f *fault) { r.cut(f, r.anyServer()) }},
+		{Kind: faultCutAll, Do: func(f *fault) { r.cut(f, nil) }},
+		{Kind: faultCutTwice, Do: r.cutTwice},
+		{Kind: faultKillClientDriver, Do: func(f *fault) { r.killDriver(f, r.anyClient()) }},
+		{Kind: faultKillServerDriver, Do: func(f *fault) { r.killDriver(f, r.anyServer()) }},
+		{Kind: faultSwapClient, Do: func(f *fault) { r.swap(f, r.anyClient()) }},
+		{Kind: faultSwapServer, Do: func(f *fault) { r.swap(f, r.anyServer()) }},
 	}
 }
 
@@ -85,25 +86,25 @@ func (f *fault) concerns(client, server string) bool {
 }
 
 func (r *run) killBroker(f *fault) {
-	must(r.t, r.broker.Kill())
+	testbed.Must(r.t, r.broker.Kill())
 	f.hit = time.Now()
-	must(r.t, r.broker.Restart(r.t.Context()))
+	testbed.Must(r.t, r.broker.Restart(r.t.Context()))
 	f.back = time.Now()
 }
 
 func (r *run) stopBroker(f *fault) {
-	must(r.t, r.broker.Stop(r.t.Context()))
+	testbed.Must(r.t, r.broker.Stop(r.t.Context()))
 	f.hit = time.Now()
-	must(r.t, r.broker.Restart(r.t.Context()))
+	testbed.Must(r.t, r.broker.Restart(r.t.Context()))
 	f.back = time.Now()
 }
 
 // pauseBroker lets the broker hang until everybody has given it up.
 func (r *run) pauseBroker(f *fault) {
-	must(r.t, r.broker.Pause())
+	testbed.Must(r.t, r.broker.Pause())
 	f.hit = time.Now()
-	pause(r.t.Context(), pauseTime)
-	must(r.t, r.broker.Resume())
+	testbed.Pause(r.t.Context(), pauseTime)
+	testbed.Must(r.t, r.broker.Resume())
 	f.back = time.Now()
 }
 
@@ -115,7 +116,7 @@ func (r *run) cut(f *fault, victim *app) {
 		victims = slices.Concat(r.clients, r.servers)
 	}
 	for _, v := range victims {
-		if v.proxy.cut() == 0 {
+		if v.proxy.Cut() == 0 {
 			r.problem = append(r.problem, v.Name+": there was no connection to cut")
 		}
 	}
@@ -126,26 +127,25 @@ func (r *run) cutTwice(f *fault) {
 	all := slices.Concat(r.clients, r.servers)
 	seen := make([]int, len(all))
 	for i, a := range all {
-		seen[i] = a.proxy.seen()
+		seen[i] = a.proxy.Seen()
 	}
 	r.cut(f, nil)
 	if !testbed.Wait(healLimit, func() bool {
-		return slices.IndexFunc(all, func(a *app) bool { return a.proxy.seen() == seen[slices.Index(all, a)] }) < 0
+		return slices.IndexFunc(all, func(a *app) bool { return a.proxy.Seen() == seen[slices.Index(all, a)] }) < 0
 	}) {
 		r.problem = append(r.problem, "not all connections came back")
 	}
-	pause(r.t.Context(), rand.N(100*time.Millisecond))
+	testbed.Pause(r.t.Context(), rand.N(100*time.Millisecond))
 	for _, a := range all {
-		a.proxy.cut()
+		a.proxy.Cut()
 	}
-	f.note = fmt.Sprintf("again after %v", round(time.Since(f.at)))
+	f.note = fmt.Sprintf("again after %v", ledger.Round(time.Since(f.at)))
 }
 
 func (r *run) killDriver(f *fault, victim *app) {
 	f.victim = victim
 	pid, err := victim.SignalDriver(syscall.SIGKILL)
-	must(r.t, err)
-	bed := testbed.Bed{Drivers: drivers}
+	testbed.Must(r.t, err)
 	testbed.Eventually(r.t, endTimeout, "the driver is dead", func() bool { return !bed.Running(pid) })
 }
 
@@ -160,9 +160,9 @@ func (r *run) swap(f *fault, victim *app) {
 // refuse keeps a client away from the broker for longer than its recovery may take.
 func (r *run) refuse(f *fault, victim *app) {
 	f.limit = time.Second
-	victim.proxy.setRefuse(true)
+	victim.proxy.Refuse(true)
 	r.cut(f, victim)
 	f.hit, f.back = time.Now(), time.Now()
-	pause(r.t.Context(), 2*f.limit)
-	victim.proxy.setRefuse(false)
+	testbed.Pause(r.t.Context(), 2*f.limit)
+	victim.proxy.Refuse(false)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/parleymq/parley/internal/ledger"
 )
 
 const (
@@ -19,8 +21,6 @@ const (
 	// ackTime is how long before its connection is lost a server may have accepted what the broker does
 	// not know of.
 	ackTime = time.Second
-	// shown is how many requests of one broken promise are shown.
-	shown = 8
 )
 
 // tally is what is counted of one fault.
@@ -38,16 +38,12 @@ type tally struct {
 
 // report is the judgement.
 type report struct {
-	run                          *run
-	requests, answered, accepted int
-	codes                        map[string]int
-	longest                      time.Duration
+	ledger.Judgement
+	run *run
 
 	lost, twice, hung, uncoded, untrue int
 	told, missed, peace, slow          int
 	elsewhere                          int // run by both servers, and excused
-
-	broken []string
 }
 
 // judge compares the ledgers with the promises.
@@ -56,83 +52,54 @@ func (r *run) judge() (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep := &report{run: r, codes: make(map[string]int), broken: slices.Clone(r.problem)}
+	rep := &report{run: r, Judgement: ledger.Judgement{Broken: slices.Clone(r.problem)}}
+	rep.Count(requests)
+	find := func(what string, is func(*ledger.Request) bool) int { return rep.Find(requests, what, is, r.describe) }
 	for _, q := range requests {
-		rep.count(q)
 		r.attribute(q)
-		if q.twice() && r.takenBack(q) {
+		if q.Twice() && r.takenBack(q) {
 			rep.elsewhere++
 		}
 	}
-	rep.lost = rep.find(requests, "accepted and not run", func(q *request) bool { return q.unrun() && r.excuse(q) == nil })
-	rep.twice = rep.find(requests, "run twice", func(q *request) bool { return q.twice() && !r.takenBack(q) })
-	rep.hung = rep.find(requests, "hung", (*request).hung)
-	rep.uncoded = rep.find(requests, "failed with a code that says nothing", (*request).uncoded)
-	rep.untrue = rep.find(requests, "the outcome is not true", (*request).untrue)
-	rep.told = rep.find(requests, "in doubt, and told late", r.toldLate)
-	rep.missed = rep.find(requests, "fanout missed while nothing was broken", func(q *request) bool { return r.missedOne(q) && r.inPeace(q, queueTime) })
-	rep.peace = rep.find(requests, "failed while nothing was broken", func(q *request) bool { return q.code != "" && r.inPeace(q, 0) })
+	rep.lost = find("accepted and not run", func(q *ledger.Request) bool { return q.Unrun() && r.excuse(q) == nil })
+	rep.twice = find("run twice", func(q *ledger.Request) bool { return q.Twice() && !r.takenBack(q) })
+	rep.hung = find("hung", hung)
+	rep.uncoded = find("failed with a code that says nothing", uncoded)
+	rep.untrue = find("the outcome is not true", untrue)
+	rep.told = find("in doubt, and told late", r.toldLate)
+	rep.missed = find("fanout missed while nothing was broken", func(q *ledger.Request) bool { return r.missedOne(q) && r.inPeace(q, queueTime) })
+	rep.peace = find("failed while nothing was broken", func(q *ledger.Request) bool { return q.Code != "" && r.inPeace(q, 0) })
 	for _, f := range r.faults {
 		r.measure(f, requests)
 		if !f.isPeaceful() && (f.recovered < 0 || f.recovered > f.limit) {
 			rep.slow++
-			rep.broken = append(rep.broken, fmt.Sprintf("calls went through again after %v: %v at %s", round(f.recovered), f, clock(f.at)))
+			rep.Broken = append(rep.Broken, fmt.Sprintf("calls went through again after %v: %v at %s", ledger.Round(f.recovered), f, ledger.Clock(f.at)))
 		}
 	}
 	for _, what := range r.left {
-		rep.broken = append(rep.broken, "left: "+what)
+		rep.Broken = append(rep.Broken, "left: "+what)
 	}
 	return rep, nil
 }
 
-func (rep *report) count(q *request) {
-	rep.requests++
-	rep.longest = max(rep.longest, q.took)
-	switch {
-	case q.code != "":
-		rep.codes[q.kind+" "+q.code]++
-	case q.kind == kindCall && q.returned:
-		rep.answered++
-	case q.returned:
-		rep.accepted++
-	}
-}
-
-// find counts the requests that break a promise, and shows the first of them.
-func (rep *report) find(requests []*request, what string, is func(*request) bool) int {
-	n := 0
-	for _, q := range requests {
-		if !is(q) {
-			continue
-		}
-		if n++; n <= shown {
-			rep.broken = append(rep.broken, what+": "+rep.run.describe(q))
-		}
-	}
-	if n > shown {
-		rep.broken = append(rep.broken, fmt.Sprintf("%s: %d more", what, n-shown))
-	}
-	return n
-}
-
 // inPeace says that nothing was broken from the beginning of a request until lag after its end.
-func (r *run) inPeace(q *request, lag time.Duration) bool {
-	if q.began.Before(r.started) {
+func (r *run) inPeace(q *ledger.Request, lag time.Duration) bool {
+	if q.Began.Before(r.started) {
 		return false
 	}
 	return !slices.ContainsFunc(r.faults, func(f *fault) bool {
-		return !f.isPeaceful() && !f.at.After(q.end().Add(lag)) && !f.until.Add(settleTime).Before(q.began)
+		return !f.isPeaceful() && !f.at.After(q.End().Add(lag)) && !f.until.Add(settleTime).Before(q.Began)
 	})
 }
 
 // excuse is the fault with which a cast that was accepted may be lost, nil when there is none. All that
 // were under way or in a queue when it struck are excused, but no others.
-func (r *run) excuse(q *request) *fault {
+func (r *run) excuse(q *ledger.Request) *fault {
 	for _, f := range r.faults {
 		if !f.overlaps(q, queueTime) {
 			continue
 		}
-		atSender := !isReliable(q.from.Name) && f.endsReplies(q.from.Name)
+		atSender := !isReliable(q.From) && f.endsReplies(q.From)
 		if f.endsBroker() || f.kind == faultKillServerDriver || atSender {
 			return f
 		}
@@ -143,38 +110,38 @@ func (r *run) excuse(q *request) *fault {
 // takenBack says that a request was run by one server after the other, and that the first one's
 // connection was lost as it accepted it: then the broker may not have heard of that, and nobody else
 // knows that it was run.
-func (r *run) takenBack(q *request) bool {
-	if q.kind == kindFanout || len(q.runs) != 2 || q.runs[0].by == q.runs[1].by {
+func (r *run) takenBack(q *ledger.Request) bool {
+	if q.Kind == ledger.Fanout || len(q.Runs) != 2 || q.Runs[0].By == q.Runs[1].By {
 		return false
 	}
-	slices.SortFunc(q.runs, func(a, b execution) int { return a.at.Compare(b.at) })
-	first := q.runs[0]
+	slices.SortFunc(q.Runs, func(a, b ledger.Run) int { return a.At.Compare(b.At) })
+	first := q.Runs[0]
 	return slices.ContainsFunc(r.faults, func(f *fault) bool {
-		lost := !f.isPeaceful() && !f.endsBroker() && f.concerns("", first.by.Name)
-		return lost && first.at.After(f.at.Add(-ackTime)) && first.at.Before(f.until)
+		lost := !f.isPeaceful() && !f.endsBroker() && f.concerns("", first.By)
+		return lost && first.At.After(f.at.Add(-ackTime)) && first.At.Before(f.until)
 	})
 }
 
 // toldLate says that a call was in flight when the address for its reply was lost, and that its caller
 // heard of that late or never.
-func (r *run) toldLate(q *request) bool {
-	return q.kind == kindCall && q.code != "" && slices.ContainsFunc(r.faults, func(f *fault) bool {
-		return f.endsReplies(q.from.Name) && q.began.Before(f.at) && q.end().Sub(f.at) > toldLimit
+func (r *run) toldLate(q *ledger.Request) bool {
+	return q.Kind == ledger.Call && q.Code != "" && slices.ContainsFunc(r.faults, func(f *fault) bool {
+		return f.endsReplies(q.From) && q.Began.Before(f.at) && q.End().Sub(f.at) > toldLimit
 	})
 }
 
 // missedOne says that an accepted fanout did not reach all servers.
-func (r *run) missedOne(q *request) bool {
-	return q.kind == kindFanout && q.accepted() && len(q.runs) < len(r.servers)
+func (r *run) missedOne(q *ledger.Request) bool {
+	return q.Kind == ledger.Fanout && q.Accepted() && len(q.Runs) < len(r.servers)
 }
 
 // attribute counts what became of a request with the first fault that it met.
-func (r *run) attribute(q *request) {
+func (r *run) attribute(q *ledger.Request) {
 	i := slices.IndexFunc(r.faults, func(f *fault) bool { return f.overlaps(q, 0) })
 	lag := slices.IndexFunc(r.faults, func(f *fault) bool { return f.overlaps(q, queueTime) })
-	if i >= 0 && q.code != "" {
+	if i >= 0 && q.Code != "" {
 		f := r.faults[i]
-		if q.inDoubt() {
+		if q.InDoubt() {
 			f.inDoubt++
 		} else {
 			f.failed++
@@ -184,23 +151,23 @@ func (r *run) attribute(q *request) {
 		return
 	}
 	f := r.faults[lag]
-	if excuse := r.excuse(q); excuse != nil && q.unrun() {
+	if excuse := r.excuse(q); excuse != nil && q.Unrun() {
 		excuse.lose(q)
 	}
 	if r.missedOne(q) {
 		f.missed++
 	}
-	if q.twice() {
+	if q.Twice() {
 		f.again++
 	}
 }
 
 // lose counts a cast that was lost with the fault.
-func (f *fault) lose(q *request) {
+func (f *fault) lose(q *ledger.Request) {
 	switch {
 	case f.kind == faultKillServerDriver:
 		f.driver++
-	case isReliable(q.from.Name):
+	case isReliable(q.From):
 		f.reliable++
 	default:
 		f.lost++
@@ -209,7 +176,7 @@ func (f *fault) lose(q *request) {
 
 // measure finds out how long a fault was felt: until calls went through between each of the pairs that
 // it concerns, and until calls in flight were told.
-func (r *run) measure(f *fault, requests []*request) {
+func (r *run) measure(f *fault, requests []*ledger.Request) {
 	first := make(map[string]time.Duration)
 	for _, c := range r.clients {
 		for _, to := range append([]string{""}, c.Servers...) {
@@ -219,15 +186,15 @@ func (r *run) measure(f *fault, requests []*request) {
 		}
 	}
 	for _, q := range requests {
-		if q.kind != kindCall {
+		if q.Kind != ledger.Call {
 			continue
 		}
-		if q.inDoubt() && q.began.Before(f.at) && q.end().After(f.at) && f.endsReplies(q.from.Name) {
-			f.told = append(f.told, q.end().Sub(f.at))
+		if q.InDoubt() && q.Began.Before(f.at) && q.End().After(f.at) && f.endsReplies(q.From) {
+			f.told = append(f.told, q.End().Sub(f.at))
 		}
-		d, ok := first[q.from.Name+" "+q.to]
-		if took := q.end().Sub(f.back); ok && q.accepted() && q.began.After(f.hit) && took > 0 && (d < 0 || took < d) {
-			first[q.from.Name+" "+q.to] = took
+		d, ok := first[q.From+" "+q.To]
+		if took := q.End().Sub(f.back); ok && q.Accepted() && q.Began.After(f.hit) && took > 0 && (d < 0 || took < d) {
+			first[q.From+" "+q.To] = took
 		}
 	}
 	if f.isPeaceful() { // nobody waits for it

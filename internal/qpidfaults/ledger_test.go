@@ -7,19 +7,22 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/parleymq/parley/internal/ledger"
+	"github.com/parleymq/parley/internal/testbed"
 )
 
 // TestLedger breaks everything between sixteen callers and two servers.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	r := newRun(t, nil)
-	r.disturb(r.all()...)
+	r.disturb()
 	rep := r.end()
 	t.Logf("\n%s", rep)
-	if len(rep.broken) > 0 {
+	if len(rep.Broken) > 0 {
 		t.Error("promises were broken")
 	}
-	if rep.answered == 0 || rep.accepted == 0 {
+	if rep.Answered == 0 || rep.Accepted == 0 {
 		t.Error("nothing was answered or accepted: the test proves nothing")
 	}
 }
@@ -29,13 +32,13 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 	t.Parallel()
 	// Of the calls that are in doubt some may have begun after the cut, which is no reason to complain.
 	r := newRun(t, map[string][]string{
-		"s1": {sabotageTwice, sabotageMiss}, "s2": {sabotageDrop},
-		"c1": {sabotageLate, sabotageTold, sabotageTold, sabotageTold}, "c2": {sabotageWrong, sabotageUntrue},
+		"s1": {ledger.SpoilTwice, ledger.SpoilMiss}, "s2": {ledger.SpoilDrop},
+		"c1": {spoilLate, spoilTold, spoilTold, spoilTold}, "c2": {spoilWrong, spoilUntrue},
 	})
-	pause(t.Context(), queueTime+time.Second) // in peace
+	testbed.Pause(t.Context(), queueTime+time.Second) // in peace
 	r.make(faultCutClient, func(f *fault) { r.cut(f, r.clients[0]) })
 	r.make(faultRefuse, func(f *fault) { r.refuse(f, r.clients[1]) })
-	must(t, os.WriteFile(filepath.Join(r.runtime(), sabotageLeave), nil, 0o600))
+	testbed.Must(t, os.WriteFile(filepath.Join(ledger.Runtime(r.dir), "leave"), nil, 0o600))
 	rep := r.end()
 	for what, n := range map[string]struct{ found, made int }{
 		"lost": {rep.lost, 1}, "run twice": {rep.twice, 1}, "hung": {rep.hung, 1}, "without a code": {rep.uncoded, 1}, "untrue": {rep.untrue, 1},
@@ -45,7 +48,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			t.Errorf("%s: %d were found, %d made", what, n.found, n.made)
 		}
 	}
-	if n, want := len(rep.broken), 10+rep.told; n != want {
+	if n, want := len(rep.Broken), 10+rep.told; n != want {
 		t.Errorf("%d promises were broken, want %d", n, want)
 	}
 	if t.Failed() {

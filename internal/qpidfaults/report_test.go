@@ -8,23 +8,21 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/parleymq/parley/internal/ledger"
 )
 
 // String is what people read.
 func (rep *report) String() string {
 	var b strings.Builder
 	_, _ = fmt.Fprintf(&b, "%d requests: %d calls answered, %d casts and fanouts accepted; the longest took %v, of %v\n",
-		rep.requests, rep.answered, rep.accepted, round(rep.longest), requestTimeout)
-	for _, code := range slices.Sorted(maps.Keys(rep.codes)) {
-		_, _ = fmt.Fprintf(&b, "  %s: %d\n", code, rep.codes[code])
-	}
+		rep.Requests, rep.Answered, rep.Accepted, ledger.Round(rep.Longest), requestTimeout)
+	rep.WriteCodes(&b)
 	_, _ = fmt.Fprintf(&b, "given again to a server that had run it, and not run: %d; to the other one, and run: %d\n", rep.run.again, rep.elsewhere)
 	_, _ = fmt.Fprintf(&b, "lost %d, run twice %d, hung %d, without a code %d, untrue %d, told late %d, fanouts missed in peace %d, failed in peace %d, slow %d, left %d\n\n",
 		rep.lost, rep.twice, rep.hung, rep.uncoded, rep.untrue, rep.told, rep.missed, rep.peace, rep.slow, len(rep.run.left))
 	rep.table(&b)
-	for _, line := range rep.broken {
-		b.WriteString("  BROKEN " + line + "\n")
-	}
+	rep.WriteBroken(&b)
 	return b.String()
 }
 
@@ -60,6 +58,6 @@ func spread(all []time.Duration) string {
 	if len(all) == 0 {
 		return "-"
 	}
-	slices.Sort(all)
-	return fmt.Sprintf("%v/%v", round(all[len(all)/2]), round(all[len(all)-1]))
+	median, longest := ledger.Spread(all)
+	return fmt.Sprintf("%v/%v", median, longest)
 }

@@ -5,15 +5,14 @@ package qpidfaults
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/peertest"
 	"github.com/parleymq/parley/internal/testbed"
 )
@@ -38,7 +37,7 @@ type run struct {
 	t        *testing.T
 	dir      string // of everything, short for sockets
 	broker   *peertest.BrokerJ
-	sabotage map[string][]string // by the name of an application
+	spoils   map[string][]string // by the name of an application
 	patience time.Duration       // with the recovery from a fault
 	started  time.Time           // of the clients
 
@@ -51,22 +50,12 @@ type run struct {
 }
 
 // newRun starts the broker, servers and clients, and returns when everything goes through.
-func newRun(t *testing.T, sabotage map[string][]string) *run {
+func newRun(t *testing.T, spoils map[string][]string) *run {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pq")
-	must(t, err)
-	r := &run{t: t, dir: dir, sabotage: sabotage, patience: recoverPatience}
-	if os.Getenv(timeVariable) != "" {
+	r := &run{t: t, dir: plan().Dir(t, spoils != nil), spoils: spoils, patience: recoverPatience}
+	if plan().IsLong() {
 		r.patience = recoverPromise
 	}
-	t.Cleanup(func() {
-		if (t.Failed() || os.Getenv(onlyVariable) != "") && sabotage == nil {
-			t.Logf("logs and ledgers are in %s", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	})
-	must(t, os.Mkdir(r.runtime(), 0o700))
 	r.broker = peertest.RunBrokerJ(t, nil)
 	for i := range servers {
 		r.servers = append(r.servers, r.start(roleServer, "s"+strconv.Itoa(i+1), ""))
@@ -83,15 +72,13 @@ func newRun(t *testing.T, sabotage map[string][]string) *run {
 	return r
 }
 
-func (r *run) runtime() string { return filepath.Join(r.dir, "run") }
-
 func (r *run) start(role, name, option string) *app {
-	p := runProxy(r.t, r.broker.Addr())
-	s := settings{
-		Role: role, Name: name, Drivers: drivers, Runtime: r.runtime(),
-		URL:    r.broker.URLAt(p.addr(), "ledger") + fmt.Sprintf("?idle_timeout=%v", idleTimeout.Seconds()) + option,
-		Ledger: filepath.Join(r.dir, name+".ledger"), Log: filepath.Join(r.dir, name+".log"), Sabotage: r.sabotage[name],
-	}
+	p := peertest.RunTCPProxy(r.t, r.broker.Addr())
+	s := settings{Spoils: r.spoils[name], Settings: ledger.Settings{
+		Role: role, Name: name, Drivers: bed.Drivers, Runtime: ledger.Runtime(r.dir),
+		URL:    r.broker.URLAt(p.Addr(), "ledger") + fmt.Sprintf("?idle_timeout=%v", idleTimeout.Seconds()) + option,
+		Ledger: filepath.Join(r.dir, name+".ledger"), Log: filepath.Join(r.dir, name+".log"),
+	}}
 	if role == roleClient {
 		for _, server := range r.servers {
 			s.Servers = append(s.Servers, server.Name)
@@ -103,33 +90,14 @@ func (r *run) start(role, name, option string) *app {
 // isReliable reports whether the casts of an application are.
 func isReliable(name string) bool { return name == "c2" }
 
-// planned is a fault that can be made.
-type planned struct {
-	kind string
-	do   func(*fault)
-}
-
 // disturb makes all faults, in another order each time.
-func (r *run) disturb(faults ...planned) {
+func (r *run) disturb() {
 	r.t.Helper()
-	least, end := 1, time.Now()
-	if text := os.Getenv(timeVariable); text != "" {
-		d, err := time.ParseDuration(text)
-		must(r.t, err)
-		least, end = 10, end.Add(d)
-	}
-	only := regexp.MustCompile(os.Getenv(onlyVariable))
-	faults = slices.DeleteFunc(faults, func(p planned) bool { return !only.MatchString(p.kind) })
-	for yet := 0; yet < least || time.Now().Before(end); yet++ {
-		rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
-		for _, p := range faults {
-			r.make(p.kind, p.do)
-		}
-	}
+	ledger.Disturb(r.t, plan(), r.all(), func(f ledger.Fault[fault]) { r.make(f.Kind, f.Do) })
 }
 
 // make makes a fault while calls are in flight, and waits until everything goes through again.
-func (r *run) make(kind string, do func(*fault)) *fault {
+func (r *run) make(kind string, do func(*fault)) {
 	r.t.Helper()
 	r.mustFly()
 	f := &fault{kind: kind, limit: r.patience, at: time.Now()}
@@ -143,9 +111,8 @@ func (r *run) make(kind string, do func(*fault)) *fault {
 	}
 	r.mustHeal(kind, f.back)
 	f.until = time.Now()
-	r.t.Logf("%s: made in %v, all went through again after %v", f, round(f.back.Sub(f.at)), round(f.until.Sub(f.back)))
-	pause(r.t.Context(), breath+rand.N(breath))
-	return f
+	r.t.Logf("%s: made in %v, all went through again after %v", f, ledger.Round(f.back.Sub(f.at)), ledger.Round(f.until.Sub(f.back)))
+	testbed.Pause(r.t.Context(), breath+rand.N(breath))
 }
 
 // mustFly waits until calls of all clients are in flight.
@@ -154,7 +121,7 @@ func (r *run) mustFly() {
 	for _, c := range r.clients {
 		testbed.Eventually(r.t, healLimit, "calls are in flight", func() bool {
 			var n int64
-			must(r.t, c.Do("flight", nil, &n))
+			testbed.Must(r.t, c.Do("flight", nil, &n))
 			return n >= 3
 		})
 	}
@@ -178,10 +145,10 @@ func (r *run) missing(at time.Time) (missing []string) {
 	for _, s := range r.servers {
 		last := s.last(r.t)
 		for _, c := range r.clients {
-			if last[kindFanout+" "+c.Name] <= after {
+			if last[ledger.Fanout+" "+c.Name] <= after {
 				missing = append(missing, "fanout "+c.Name+" "+s.Name)
 			}
-			cast[c.Name] = cast[c.Name] || last[kindCast+" "+c.Name] > after
+			cast[c.Name] = cast[c.Name] || last[ledger.Cast+" "+c.Name] > after
 		}
 	}
 	for _, c := range r.clients {
@@ -190,7 +157,7 @@ func (r *run) missing(at time.Time) (missing []string) {
 		}
 		last := c.last(r.t)
 		for _, to := range append([]string{""}, c.Servers...) {
-			if last[kindCall+" "+to] <= after {
+			if last[ledger.Call+" "+to] <= after {
 				missing = append(missing, "call "+c.Name+" "+to)
 			}
 		}
@@ -205,48 +172,36 @@ func (r *run) end() *report {
 		if i == len(r.clients) {
 			r.awaitRun()
 		}
-		var said lastWords
+		var said ledger.LastWords
 		if err := a.Stop(startTimeout, &said); err != nil {
 			r.problem = append(r.problem, err.Error())
 		}
 		r.t.Logf("%s stopped %s", a.Name, said.Stats)
 		r.again += said.Duplicates
 	}
-	bed := testbed.Bed{Drivers: drivers, Runtime: r.runtime()}
-	testbed.Wait(endTimeout/6, func() bool { r.left = bed.LeftOf(r.dir); return len(r.left) == 0 })
+	own := testbed.Bed{Drivers: bed.Drivers, Runtime: ledger.Runtime(r.dir)}
+	testbed.Wait(endTimeout/6, func() bool { r.left = own.LeftOf(r.dir); return len(r.left) == 0 })
 	r.lookAtLogs()
 	rep, err := r.judge()
-	must(r.t, err)
+	testbed.Must(r.t, err)
 	return rep
 }
 
 // awaitRun waits until what was accepted is run, or nothing more is.
 func (r *run) awaitRun() {
 	r.t.Helper()
-	var sizes []int64
-	since := time.Now()
-	testbed.Wait(healLimit, func() bool {
-		now := make([]int64, len(r.servers))
-		for i, s := range r.servers {
-			st, err := os.Stat(s.Ledger)
-			must(r.t, err)
-			now[i] = st.Size()
-		}
-		if !slices.Equal(now, sizes) {
-			sizes, since = now, time.Now()
-		}
-		return time.Since(since) > 2*time.Second
-	})
+	var files []string
+	for _, s := range r.servers {
+		files = append(files, s.Ledger)
+	}
+	ledger.AwaitQuiet(r.t, healLimit, 2*time.Second, files...)
 }
 
 func (r *run) lookAtLogs() {
+	r.t.Helper()
 	for _, a := range slices.Concat(r.clients, r.servers) {
-		text, err := os.ReadFile(a.Log)
-		must(r.t, err)
-		for _, bad := range []string{"DATA RACE", "panic:"} {
-			if strings.Contains(string(text), bad) || strings.Contains(a.Printed(), bad) {
-				r.problem = append(r.problem, a.Name+": "+bad)
-			}
+		for _, bad := range ledger.InLog(r.t, a.Log, a.Printed()) {
+			r.problem = append(r.problem, a.Name+": "+bad)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 )
 
@@ -38,7 +39,7 @@ func (m *mesh) killServer(f *fault) {
 	f.victim = victim.Name
 	m.awaitBusy(victim)
 	f.at = time.Now()
-	must(m.t, victim.killWithDriver())
+	testbed.Must(m.t, victim.killWithDriver())
 	m.replace(f, victim)
 }
 
@@ -46,8 +47,8 @@ func (m *mesh) killServer(f *fault) {
 func (m *mesh) awaitBusy(a *app) {
 	deadline := time.Now().Add(2 * time.Second)
 	for time.Now().Before(deadline) {
-		lines, err := a.read()
-		must(m.t, err)
+		lines, err := ledger.Read(a.Ledger)
+		testbed.Must(m.t, err)
 		running := 0
 		for _, l := range lines {
 			if l.Done {
@@ -66,7 +67,7 @@ func (m *mesh) killDriver(f *fault, victim *app) {
 	f.victim, f.app = victim.Name, victim
 	f.at = time.Now()
 	pid, err := victim.SignalDriver(syscall.SIGKILL)
-	must(m.t, err)
+	testbed.Must(m.t, err)
 	f.note = fmt.Sprint("process ", pid)
 }
 
@@ -79,9 +80,9 @@ func (m *mesh) stopDriver(f *fault, victim *app) {
 	f.victim, f.app = victim.Name, victim
 	f.at = time.Now()
 	pid, err := victim.SignalDriver(syscall.SIGSTOP)
-	must(m.t, err)
-	pause(m.t.Context(), 4*time.Second+rand.N(2*time.Second))
-	must(m.t, syscall.Kill(pid, syscall.SIGCONT))
+	testbed.Must(m.t, err)
+	testbed.Pause(m.t.Context(), 4*time.Second+rand.N(2*time.Second))
+	testbed.Must(m.t, syscall.Kill(pid, syscall.SIGCONT))
 	f.note = fmt.Sprint("process ", pid)
 }
 
@@ -117,7 +118,7 @@ func (m *mesh) join(f *fault) {
 	a := m.start(roleServer, "guest")
 	m.mustBeReady(a)
 	f.joiner, f.app = a, a
-	pause(m.t.Context(), time.Second)
+	testbed.Pause(m.t.Context(), time.Second)
 	if _, err := a.stop(); err != nil {
 		m.problem = append(m.problem, err.Error())
 	}
@@ -129,13 +130,13 @@ func (m *mesh) cut(f *fault) {
 	victim := all[rand.N(len(all))]
 	f.victim, f.app = victim.Name, victim
 	pid, err := victim.Driver()
-	must(m.t, err)
+	testbed.Must(m.t, err)
 	n, err := cutLinks(pid)
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
 		m.t.Logf("NOT PROVEN: what a link that breaks takes with it comes again: %v", err)
 		return
 	}
-	must(m.t, err)
+	testbed.Must(m.t, err)
 	f.note = fmt.Sprint(n, " links")
 	if n == 0 {
 		m.problem = append(m.problem, "there was no link to cut")
@@ -148,7 +149,7 @@ func (m *mesh) deleteDirectory(*fault) {
 	if !testbed.Wait(startTimeout, func() bool { return os.RemoveAll(filepath.Join(m.dir, "mesh")) == nil }) {
 		m.t.Fatal("the directory cannot be removed")
 	}
-	pause(m.t.Context(), 500*time.Millisecond)
+	testbed.Pause(m.t.Context(), 500*time.Millisecond)
 }
 
 // peersText is a file of peers.

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
 )
@@ -42,20 +43,20 @@ func TestFloodOfClients(t *testing.T) {
 	port := freePorts(t)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	peers := t.TempDir() + "/peers.json"
-	must(t, os.WriteFile(peers, []byte(peersText(port)), 0o600))
+	testbed.Must(t, os.WriteFile(peers, []byte(peersText(port)), 0o600))
 	url := "zmq+static://" + peers + "?rpc_zmq_bind_address=127.0.0.1"
 	server := openFor(t, url+fmt.Sprintf("&rpc_zmq_min_port=%d&rpc_zmq_max_port=%d", port, port+1))
 	client := openFor(t, url)
 	serveWork(t, server)
-	rpc := messaging.NewRPCClient(client, messaging.Target{Topic: topic}, &messaging.RPCClientOptions{Timeout: floodTimeout})
+	rpc := messaging.NewRPCClient(client, messaging.Target{Topic: ledger.Topic}, &messaging.RPCClientOptions{Timeout: floodTimeout})
 	callsFor(t, rpc, time.Second)
 	calm := callsFor(t, rpc, floodTime)
 
-	attackers := start(t, settings{Role: roleAttacker, URL: address}, "attackers", t.TempDir())
-	must(t, attackers.Await(startTimeout))
+	attackers := start(t, settings{Settings: ledger.Settings{Role: roleAttacker, URL: address}}, "attackers", t.TempDir())
+	testbed.Must(t, attackers.Await(startTimeout))
 	busy := callsFor(t, rpc, floodTime)
 	var came int
-	must(t, attackers.Stop(startTimeout, &came))
+	testbed.Must(t, attackers.Stop(startTimeout, &came))
 	t.Logf("%d calls, p50 %v p99 %v; while %d clients came %d calls, p50 %v p99 %v, the longest %v",
 		len(calm), at(calm, 50), at(calm, 99), came, len(busy), at(busy, 50), at(busy, 99), busy[len(busy)-1])
 	if came < 2*floodClients {
@@ -70,11 +71,11 @@ func TestFloodOfClients(t *testing.T) {
 func openFor(t *testing.T, url string) *messaging.Transport {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	host := messaging.NewHost(&messaging.HostOptions{DriverPath: []string{drivers}, RuntimeDir: runtimeDir(t), Trust: messaging.TrustOff, Logger: logger})
+	host := messaging.NewHost(&messaging.HostOptions{DriverPath: []string{bed.Drivers}, RuntimeDir: runtimeDir(t), Trust: messaging.TrustOff, Logger: logger})
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	tr, err := messaging.Open(ctx, url, &messaging.Options{Host: host, Logger: logger})
-	must(t, err)
+	testbed.Must(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
@@ -89,7 +90,7 @@ func openFor(t *testing.T, url string) *messaging.Transport {
 func runtimeDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "pz")
-	must(t, err)
+	testbed.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -98,8 +99,8 @@ func runtimeDir(t *testing.T) string {
 func serveWork(t *testing.T, tr *messaging.Transport) {
 	t.Helper()
 	ep := messaging.NewEndpoint(nil)
-	work.Handle(ep, func(_ context.Context, in args) (string, error) { return in.ID, nil })
-	s := messaging.NewRPCServer(tr, messaging.Target{Topic: topic, Server: "s"}, nil, ep)
+	ledger.Work().Handle(ep, func(_ context.Context, in ledger.Args) (string, error) { return in.ID, nil })
+	s := messaging.NewRPCServer(tr, messaging.Target{Topic: ledger.Topic, Server: "s"}, nil, ep)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(context.Background()) }()
 	t.Cleanup(func() {
@@ -130,11 +131,11 @@ func callsFor(t *testing.T, rpc *messaging.RPCClient, d time.Duration) []time.Du
 			var own []time.Duration
 			for i, until := 0, time.Now().Add(d); time.Now().Before(until); i++ {
 				id, from := fmt.Sprint(end, "-", i), time.Now()
-				if got, err := work.Call(context.Background(), rpc, args{ID: id}); err != nil || got != id {
+				if got, err := ledger.Work().Call(context.Background(), rpc, ledger.Args{ID: id}); err != nil || got != id {
 					t.Errorf("call %s: %q, %v", id, got, err)
 				}
 				own = append(own, time.Since(from))
-				pause(context.Background(), rand.N(floodPace))
+				testbed.Pause(context.Background(), rand.N(floodPace))
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -173,7 +174,7 @@ const lowestPriority = 19
 
 // attack is a client that sends text, stays until it is closed, and comes again.
 func attack(ctx context.Context, address string, text []byte, came *atomic.Int64) {
-	pause(ctx, rand.N(comeAgain))
+	testbed.Pause(ctx, rand.N(comeAgain))
 	for ctx.Err() == nil {
 		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
 		if err == nil {
@@ -184,7 +185,7 @@ func attack(ctx context.Context, address string, text []byte, came *atomic.Int64
 			stop()
 			_ = c.Close()
 		}
-		pause(ctx, comeAgain)
+		testbed.Pause(ctx, comeAgain)
 	}
 }
 

@@ -3,71 +3,34 @@
 package zmqfaults
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 )
 
-const (
-	// timeVariable makes the runs long.
-	timeVariable = "PARLEY_ZMQFAULTS_TIME"
-	// onlyVariable is a regular expression for the faults to make, whose files are kept.
-	onlyVariable = "PARLEY_ZMQFAULTS_ONLY"
-	buildTimeout = 3 * time.Minute
-	// sideBySide is how many runs go on at a time.
-	sideBySide = 4
-)
+// sideBySide is how many runs go on at a time.
+const sideBySide = 4
 
-// drivers is the directory of the driver.
-var drivers string
+// bed has the driver.
+var bed testbed.Bed
+
+// plan says how long the runs are.
+func plan() ledger.Plan {
+	return ledger.Plan{Time: "PARLEY_ZMQFAULTS_TIME", Only: "PARLEY_ZMQFAULTS_ONLY"}
+}
 
 func TestMain(m *testing.M) {
 	testbed.ActAsApp(actAsApp)
 	// Most of a run is waiting.
 	flag.Parse()
-	err := flag.Set("test.parallel", strconv.Itoa(sideBySide))
-	dir := ""
-	if err == nil {
-		dir, err = os.MkdirTemp("/tmp", "pz")
-	}
-	if err == nil {
-		drivers = filepath.Join(dir, "drivers")
-		err = buildDriver()
-	}
-	if err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(sideBySide)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
-}
-
-func buildDriver() error {
-	if err := testbed.EndQuickly(); err != nil {
-		return err
-	}
-	if err := os.Mkdir(drivers, 0o700); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
-	defer cancel()
-	return testbed.Build(ctx, filepath.Join(drivers, "parley-driver-zmq"), "plugins/zmq")
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	os.Exit(bed.MainWith(m, "zmq"))
 }

@@ -10,10 +10,10 @@ import (
 
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 )
 
@@ -31,7 +31,7 @@ type mesh struct {
 	t        *testing.T
 	dir      string // of everything, short for sockets
 	url      func(name string) string
-	sabotage map[string]string // by the name of an application
+	spoils   map[string]string // by the name of an application
 	idle     bool              // clients make requests only when told to
 	slots    int               // how many requests a server handles at once
 	patience time.Duration     // with casts that were accepted and not run yet
@@ -65,20 +65,9 @@ type fault struct {
 }
 
 // newMesh starts servers and clients.
-func newMesh(t *testing.T, url func(name string) string, sabotage map[string]string) *mesh {
+func newMesh(t *testing.T, url func(name string) string, spoils map[string]string) *mesh {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pz")
-	must(t, err)
-	m := &mesh{t: t, dir: dir, url: url, sabotage: sabotage, slots: 16, patience: recoverLimit}
-	t.Cleanup(func() {
-		if (t.Failed() || os.Getenv(onlyVariable) != "") && sabotage == nil {
-			t.Logf("logs and ledgers are in %s", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	})
-	must(t, os.Mkdir(m.runtime(), 0o700))
-	return m
+	return &mesh{t: t, dir: plan().Dir(t, spoils != nil), url: url, spoils: spoils, slots: 16, patience: recoverLimit}
 }
 
 // begin starts everybody.
@@ -100,22 +89,22 @@ func (m *mesh) beginWith(servers, clients int) {
 	m.mustBeReady(m.clients...)
 }
 
-func (m *mesh) runtime() string { return filepath.Join(m.dir, "run") }
-
 func (m *mesh) start(role, name string) *app {
 	m.serial++
 	id := name + "." + strconv.Itoa(m.serial)
 	s := settings{
-		Role: role, Name: name, URL: m.url(name), Drivers: drivers, Runtime: m.runtime(),
-		Ledger: filepath.Join(m.dir, id+".ledger"), Log: filepath.Join(m.dir, id+".log"), Sabotage: m.sabotage[name],
-		Idle: m.idle, Concurrency: m.slots, Backoff: m.backoff,
+		Settings: ledger.Settings{
+			Role: role, Name: name, URL: m.url(name), Drivers: bed.Drivers, Runtime: ledger.Runtime(m.dir),
+			Ledger: filepath.Join(m.dir, id+".ledger"), Log: filepath.Join(m.dir, id+".log"),
+		},
+		Spoils: m.spoils[name], Idle: m.idle, Concurrency: m.slots, Backoff: m.backoff,
 	}
 	if role == roleClient {
 		for i := range servers {
 			s.Servers = append(s.Servers, "s"+strconv.Itoa(i+1))
 		}
 	}
-	a := start(m.t, s, id, m.runtime())
+	a := start(m.t, s, id, ledger.Runtime(m.dir))
 	m.all = append(m.all, a)
 	return a
 }
@@ -134,9 +123,9 @@ func (m *mesh) mustBeReady(apps ...*app) {
 // began after at.
 func (m *mesh) answered(server string, at time.Time) bool {
 	for _, c := range m.clients {
-		var last int64
-		must(m.t, c.Do("answered", server, &last))
-		if last <= at.UnixNano() {
+		last, err := ledger.Last(c.App)
+		testbed.Must(m.t, err)
+		if last[ledger.Call+" "+server] <= at.UnixNano() {
 			return false
 		}
 	}
@@ -165,7 +154,7 @@ func (m *mesh) make(kind string, do func(*fault)) {
 }
 
 // calm lets a moment pass in which nothing happens.
-func (m *mesh) calm() { pause(m.t.Context(), breath+rand.N(breath)) }
+func (m *mesh) calm() { testbed.Pause(m.t.Context(), breath+rand.N(breath)) }
 
 // any is one of the servers.
 func (m *mesh) any() *app { return m.servers[rand.N(len(m.servers))] }
@@ -195,7 +184,7 @@ func (m *mesh) end() *report {
 	m.lookForLeft()
 	m.lookAtLogs()
 	r, err := m.judge()
-	must(m.t, err)
+	testbed.Must(m.t, err)
 	return r
 }
 
@@ -203,9 +192,9 @@ func (m *mesh) end() *report {
 func (m *mesh) awaitRun() {
 	testbed.Wait(m.patience, func() bool {
 		requests, err := m.collect()
-		must(m.t, err)
+		testbed.Must(m.t, err)
 		for _, r := range requests {
-			if r.lost() && !m.withApp(r) {
+			if r.Unrun() && !m.withApp(r) {
 				return false
 			}
 		}
@@ -219,15 +208,8 @@ func (m *mesh) awaitRun() {
 // awaitQuiet waits until the server has written nothing for a moment: casts that were accepted are
 // run.
 func (m *mesh) awaitQuiet(a *app) {
-	size, since := int64(-1), time.Now()
-	testbed.Wait(recoverLimit, func() bool {
-		st, err := os.Stat(a.Ledger)
-		must(m.t, err)
-		if st.Size() != size {
-			size, since = st.Size(), time.Now()
-		}
-		return time.Since(since) > 500*time.Millisecond
-	})
+	m.t.Helper()
+	ledger.AwaitQuiet(m.t, recoverLimit, 500*time.Millisecond, a.Ledger)
 }
 
 // lookForLeft finds processes, sockets and files. The sockets of drivers that were killed are
@@ -243,8 +225,8 @@ func (m *mesh) lookForLeft() {
 }
 
 func (m *mesh) look() []string {
-	bed := testbed.Bed{Drivers: drivers, Runtime: m.runtime()}
-	return append(bed.LeftOf(m.dir), m.meetingPlace()...)
+	own := testbed.Bed{Drivers: bed.Drivers, Runtime: ledger.Runtime(m.dir)}
+	return append(own.LeftOf(m.dir), m.meetingPlace()...)
 }
 
 // meetingPlace are the files in the directory of nodes.
@@ -266,13 +248,10 @@ func (m *mesh) ageSockets() {
 }
 
 func (m *mesh) lookAtLogs() {
+	m.t.Helper()
 	for _, a := range m.all {
-		text, err := os.ReadFile(a.Log)
-		must(m.t, err)
-		for _, bad := range []string{"DATA RACE", "panic:"} {
-			if strings.Contains(string(text), bad) || strings.Contains(a.Printed(), bad) {
-				m.problem = append(m.problem, a.id+": "+bad)
-			}
+		for _, bad := range ledger.InLog(m.t, a.Log, a.Printed()) {
+			m.problem = append(m.problem, a.id+": "+bad)
 		}
 	}
 }

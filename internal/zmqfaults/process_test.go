@@ -3,13 +3,10 @@
 package zmqfaults
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
+	"github.com/parleymq/parley/internal/ledger"
 	"github.com/parleymq/parley/internal/testbed"
 )
 
@@ -17,16 +14,15 @@ import (
 type app struct {
 	settings
 	*testbed.App
-	id      string // its name and which of that name it is
-	started time.Time
-	ready   time.Time
-	ended   time.Time // when it was told to stop, or with its driver was no more
+	id    string // its name and which of that name it is
+	ready time.Time
+	ended time.Time // when it was told to stop, or with its driver was no more
 }
 
 // start starts an application and does not wait for it.
 func start(t *testing.T, s settings, id, runtime string) *app {
 	t.Helper()
-	a := &app{settings: s, id: id, started: time.Now()}
+	a := &app{settings: s, id: id}
 	// Nodes put their sockets into the directory for temporary files.
 	a.App = testbed.StartApp(t, testbed.AppOptions{Name: id, Settings: s, Env: []string{"TMPDIR=" + runtime}, Drivers: s.Drivers})
 	return a
@@ -40,29 +36,13 @@ func (a *app) killWithDriver() error {
 }
 
 // stop ends it in an orderly way.
-func (a *app) stop() (said lastWords, err error) {
+func (a *app) stop() (said ledger.LastWords, err error) {
 	a.ended = time.Now()
 	err = a.Stop(startTimeout, &said)
 	return said, err
 }
 
-// read returns the whole lines of the ledger, the last of which may be cut off in one that was
-// killed.
-func (a *app) read() ([]line, error) {
-	text, err := os.ReadFile(a.Ledger)
-	if err != nil {
-		return nil, err
-	}
-	var all []line
-	for raw := range bytes.Lines(text) {
-		if !bytes.HasSuffix(raw, []byte("\n")) {
-			break
-		}
-		var l line
-		if err := json.Unmarshal(raw, &l); err != nil {
-			return nil, fmt.Errorf("%s: %w", a.Ledger, err)
-		}
-		all = append(all, l)
-	}
-	return all, nil
+// source is its ledger.
+func (a *app) source() ledger.Source {
+	return ledger.Source{ID: a.id, Name: a.Name, File: a.Ledger, Serves: a.Role == roleServer}
 }

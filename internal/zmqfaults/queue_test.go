@@ -59,10 +59,10 @@ func TestQueueWithoutDiscovery(t *testing.T) {
 	redis := peertest.RunRedis(t, nil)
 	m := newMesh(t, redisURL(redis), nil)
 	m.queued("kill Redis, and a server's driver", 1, func(f *fault) {
-		must(t, redis.Kill())
+		testbed.Must(t, redis.Kill())
 		m.killDriver(f, m.servers[0])
-		pause(t.Context(), longStop)
-		must(t, redis.Restart(context.Background()))
+		testbed.Pause(t.Context(), longStop)
+		testbed.Must(t, redis.Restart(context.Background()))
 	})
 }
 
@@ -72,7 +72,7 @@ func (m *mesh) queued(kind string, servers int, do func(*fault)) {
 	t.Helper()
 	m.idle, m.slots = true, queueSlots
 	m.beginWith(servers, 1)
-	for range leastRounds() {
+	for range plan().LeastRounds() {
 		m.queueUp()
 		f := &fault{kind: kind, at: time.Now()}
 		m.faults = append(m.faults, f)
@@ -82,7 +82,7 @@ func (m *mesh) queued(kind string, servers int, do func(*fault)) {
 	}
 	r := m.end()
 	t.Logf("\n%s", r)
-	if len(r.broken) > 0 {
+	if len(r.Broken) > 0 {
 		t.Error("promises were broken")
 	}
 	// What was in the driver and never reached the application is not for it to know: it may be given
@@ -90,15 +90,15 @@ func (m *mesh) queued(kind string, servers int, do func(*fault)) {
 	if most := uint64(mostTwice * len(m.faults)); m.duplicates > most {
 		t.Errorf("the server knew %d casts that it was given again, want %d at most", m.duplicates, most)
 	}
-	if r.accepted < burst/2 {
-		t.Errorf("only %d casts were accepted: the test proves little", r.accepted)
+	if r.Accepted < burst/2 {
+		t.Errorf("only %d casts were accepted: the test proves little", r.Accepted)
 	}
 }
 
 // leave kills the driver of the server, and lets the client go in order before another one runs.
 func (m *mesh) leave(f *fault) {
 	m.killDriver(f, m.servers[0])
-	pause(m.t.Context(), 100*time.Millisecond) // what the client does not know it cannot wait for
+	testbed.Pause(m.t.Context(), 100*time.Millisecond) // what the client does not know it cannot wait for
 	old := m.clients[0]
 	if _, err := old.stop(); err != nil {
 		m.problem = append(m.problem, err.Error())
@@ -111,18 +111,18 @@ func (m *mesh) leave(f *fault) {
 func (m *mesh) queueUp() {
 	size := func() int64 {
 		st, err := os.Stat(m.servers[0].Ledger)
-		must(m.t, err)
+		testbed.Must(m.t, err)
 		return st.Size()
 	}
 	from := size()
-	must(m.t, m.clients[0].Do("burst", burst, nil))
+	testbed.Must(m.t, m.clients[0].Do("burst", burst, nil))
 	testbed.Eventually(m.t, startTimeout, "casts are run", func() bool { return size() > from+1000 })
 }
 
 func (m *mesh) stopLong(f *fault, victim *app) {
 	f.victim, f.app = victim.Name, victim
 	pid, err := victim.SignalDriver(syscall.SIGSTOP)
-	must(m.t, err)
-	pause(m.t.Context(), longStop)
-	must(m.t, syscall.Kill(pid, syscall.SIGCONT))
+	testbed.Must(m.t, err)
+	testbed.Pause(m.t.Context(), longStop)
+	testbed.Must(m.t, syscall.Kill(pid, syscall.SIGCONT))
 }
