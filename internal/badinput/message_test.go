@@ -55,6 +55,12 @@ func publish(p *testbed.RawPeer, exchange, key, contentType, body string) {
 // TestMalformedMessages puts messages into a server's queue and into a caller's reply queue
 // that cannot be decoded. Each is dropped with one record that says why, and what comes after
 // it is served.
+//
+// They are written by hand, in AMQP 0-9-1. The bodies are the core's to read, on every wire; what
+// only another wire can have wrong is tested where a peer of that wire is written by hand: AMQP 1.0
+// in plugins/qpid (TestMessagesThatEndTheLibrary, TestFault...), ZMTP and its packets in
+// plugins/zmq/internal/node (TestForeign), internal/wire (TestRefused) and internal/zmtp
+// (TestFramesAreRefused).
 func TestMalformedMessages(t *testing.T) {
 	broker := bed.Broker(t)
 	vhost := broker.NewVhost(t)

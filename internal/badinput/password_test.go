@@ -9,96 +9,136 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/parleymq/parley/internal/testbed"
 	"github.com/parleymq/parley/messaging"
+	"github.com/parleymq/parley/plugin/driver"
 )
 
 // TestPlantedPassword uses one password in every way that can go wrong and looks for it in
 // all that comes out: errors, logs of host and drivers at debug level, everything that prints
 // a URL, and the arguments and environments of the drivers.
-func TestPlantedPassword(t *testing.T) {
-	broker := bed.Broker(t)
-	addr := broker.Addr()
-	vhost := broker.NewVhost(t)
-	core := "S3cr3t" + rand.Text()
+func TestPlantedPassword(t *testing.T) { bed.EachWire(t, testPlantedPassword) }
+
+// planted is a use of the password.
+type planted struct {
+	name string
+	url  string
+	do   func(t *testing.T, tr *messaging.Transport)
+	open bool // Open succeeds
+}
+
+func testPlantedPassword(t *testing.T, w *testbed.Wire) {
+	core := testbed.Secret + rand.Text()
 	password := core + "/@:?#" // so that it has to be escaped
+	l := w.Login(t, password)
+	for _, tc := range slices.Concat(plantedLogins(w, l, password), plantedMistakes(t, w, l, password)) {
+		t.Run(tc.name, func(t *testing.T) { tc.use(t, core, url.QueryEscape(password)) })
+	}
+}
+
+// plantedLogins are those that Open takes, whatever comes of them.
+func plantedLogins(w *testbed.Wire, l *testbed.Login, password string) []planted {
 	escaped := url.QueryEscape(password)
-	user := "planted-" + strings.ToLower(rand.Text()[:8])
-	if err := broker.AddUser(t.Context(), user, password); err != nil {
-		t.Fatal(err)
+	login := l.User + ":" + escaped + "@"
+	at := func(authority string, options ...string) string { return urlOf(l, authority, l.Path, options...) }
+	good := at(login + l.Addr)
+	all := []planted{
+		{"good login", good, callItself, true},
+		{"driver killed", good, crash(syscall.SIGKILL), true},
+		{"driver dumped", good, crash(syscall.SIGQUIT), true},
+		{"many hosts", at(login + "127.0.0.1:1," + login + l.Addr), callItself, true},
+		{"wrong password", at(l.User + ":" + escaped + "-wrong@" + l.Addr), mustFail, true},
+		{"unknown user", at("u:" + escaped + "@" + l.Addr), mustFail, true},
+		{"refused", at(login + "127.0.0.1:1"), mustFail, true},
 	}
-	if err := broker.Allow(t.Context(), user, vhost); err != nil {
-		t.Fatal(err)
+	if l.Missing != "" {
+		all = append(all, planted{"missing vhost", l.Scheme + "://" + login + l.Addr + l.Missing, mustFail, true})
 	}
-	login := user + ":" + escaped + "@"
-	for _, tc := range []struct {
-		name string
-		url  string
-		do   func(t *testing.T, tr *messaging.Transport)
-		open bool // Open succeeds
-	}{
-		{"good login", "rabbit://" + login + addr + "/" + vhost, callItself, true},
-		{"good login in plain", "rabbit://" + login + addr + "/" + vhost + "?rabbit_login_method=PLAIN", callItself, true},
-		{"driver killed", "rabbit://" + login + addr + "/" + vhost, crash(syscall.SIGKILL), true},
-		{"driver dumped", "rabbit://" + login + addr + "/" + vhost, crash(syscall.SIGQUIT), true},
-		{"wrong password", "rabbit://guest:" + escaped + "@" + addr + "/" + vhost, mustFail, true},
-		{"password for the user name", "rabbit://u:" + escaped + "@" + addr + "/" + vhost, mustFail, true},
-		{"refused", "rabbit://" + login + "127.0.0.1:1/", mustFail, true},
-		{"missing vhost", "rabbit://" + login + addr + "/no-such", mustFail, true},
-		{"many hosts", "rabbit://" + login + "127.0.0.1:1," + login + addr + "/" + vhost, callItself, true},
-		{"unknown option", "rabbit://" + login + addr + "/?nosuch=1", nil, false},
-		{"password as an option", "rabbit://" + addr + "/?password=" + escaped, nil, false},
-		{"option of another type", "rabbit://" + login + addr + "/?rabbit_quorum_queue=maybe", nil, false},
-		{"unknown driver", "carrot://" + login + addr + "/", nil, false},
-		{"no scheme", login + addr + "/", nil, false},
-		{"no slashes", "rabbit:" + login + addr + "/", nil, false},
-		{"bad port", "rabbit://" + login + "host:port/", nil, false},
-		{"bad IPv6", "rabbit://" + login + "[::1/", nil, false},
-		{"not escaped", "rabbit://" + user + ":" + password + "@" + addr + "/", nil, false},
-		{"comma in it", "rabbit://" + user + ":" + core + ",x@" + addr + "/", nil, false},
-		{"slash in it", "rabbit://" + user + ":" + core + "/x@" + addr + "/", nil, false},
-		{"control character", "rabbit://" + login + addr + "/\x01", nil, false},
-		{"bad vhost", "rabbit://" + login + addr + "/%00", nil, false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			logs := testbed.NewLogs(t)
-			o := &messaging.Options{
-				Host: bed.Host(logs), Logger: logs.Logger(),
-				OnState: func(s messaging.State) { logs.Printf("state %v %+v", s, s) },
-			}
-			tr, err := messaging.Open(within(t, patience), tc.url, o)
-			printAll(logs, "error", err)
-			if opened := err == nil; opened != tc.open {
-				t.Errorf("Open returned %v", strings.ReplaceAll(fmt.Sprint(err), core, "PASSWORD"))
-			}
-			if err == nil {
-				printAll(logs, "transport URL", tr.URL())
-				if tr.URL() != nil {
-					printAll(logs, "URL", *tr.URL())
-					printAll(logs, "hosts", tr.URL().Hosts)
-				}
-				printAll(logs, "options", o)
-				if tc.do != nil {
-					tc.do(t, tr)
-				}
-				lookAtProcesses(t, core, escaped)
-				closing, cancel := context.WithTimeout(context.Background(), patience)
-				defer cancel()
-				printAll(logs, "close", tr.Close(closing))
-			}
-			_, err = messaging.ParseURL(tc.url, nil)
-			printAll(logs, "parse", err)
-			if tc.open && (len(logs.Lines("level=DEBUG", "driver started")) == 0 || len(logs.Lines("***")) == 0) {
-				t.Error("the log has no debug records or no masked password: nothing is proven")
-			}
-			lookFor(t, "the log and errors", logs.String(), core)
-		})
+	for name, value := range map[string]string{"rabbit_login_method": "PLAIN", "sasl_mechanisms": "PLAIN", "trace": "true"} {
+		if w.HasOption(name) {
+			all = append(all, planted{"with " + name, at(login+l.Addr, name+"="+value), callItself, true})
+		}
 	}
+	return all
+}
+
+// plantedMistakes are those that Open refuses.
+func plantedMistakes(t *testing.T, w *testbed.Wire, l *testbed.Login, password string) []planted {
+	t.Helper()
+	escaped := url.QueryEscape(password)
+	core := strings.TrimSuffix(password, "/@:?#")
+	login := l.User + ":" + escaped + "@"
+	at := func(authority string, options ...string) string { return urlOf(l, authority, "/", options...) }
+	return []planted{
+		{"unknown option", at(login+l.Addr, "nosuch=1"), nil, false},
+		{"password as an option", at(l.Addr, "password="+escaped), nil, false},
+		{"option of another type", at(login+l.Addr, w.OptionOf(t, driver.OptionBool)+"=maybe"), nil, false},
+		{"unknown driver", "carrot://" + login + l.Addr + "/", nil, false},
+		{"unknown variant", l.Scheme + "x+y://" + login + l.Addr + "/", nil, false},
+		{"no scheme", login + l.Addr + "/", nil, false},
+		{"no slashes", l.Scheme + ":" + login + l.Addr + "/", nil, false},
+		{"bad port", at(login + "host:port"), nil, false},
+		{"bad IPv6", at(login + "[::1"), nil, false},
+		{"not escaped", at(l.User + ":" + password + "@" + l.Addr), nil, false},
+		{"comma in it", at(l.User + ":" + core + ",x@" + l.Addr), nil, false},
+		{"slash in it", at(l.User + ":" + core + "/x@" + l.Addr), nil, false},
+		{"control character", at(login+l.Addr) + "\x01", nil, false},
+		{"bad vhost", urlOf(l, login+l.Addr, "/%00"), nil, false},
+	}
+}
+
+// urlOf is a transport URL with more options.
+func urlOf(l *testbed.Login, authority, path string, options ...string) string {
+	if l.Query != "" {
+		options = append(options, l.Query)
+	}
+	u := l.Scheme + "://" + authority + path
+	if len(options) > 0 {
+		u += "?" + strings.Join(options, "&")
+	}
+	return u
+}
+
+// use opens the URL, does with it what there is to do, prints all and looks for the password.
+func (tc *planted) use(t *testing.T, core, escaped string) {
+	logs := testbed.NewLogs(t)
+	o := &messaging.Options{
+		Host: bed.Host(logs), Logger: logs.Logger(),
+		OnState: func(s messaging.State) { logs.Printf("state %v %+v", s, s) },
+	}
+	tr, err := messaging.Open(within(t, patience), tc.url, o)
+	printAll(logs, "error", err)
+	if opened := err == nil; opened != tc.open {
+		t.Errorf("Open returned %v", strings.ReplaceAll(fmt.Sprint(err), core, "PASSWORD"))
+	}
+	if err == nil {
+		printAll(logs, "transport URL", tr.URL())
+		if tr.URL() != nil {
+			printAll(logs, "URL", *tr.URL())
+			printAll(logs, "hosts", tr.URL().Hosts)
+		}
+		printAll(logs, "options", o)
+		if tc.do != nil {
+			tc.do(t, tr)
+		}
+		lookAtProcesses(t, core, escaped)
+		closing, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		printAll(logs, "close", tr.Close(closing))
+	}
+	_, err = messaging.ParseURL(tc.url, nil)
+	printAll(logs, "parse", err)
+	if tc.open && (len(logs.Lines("level=DEBUG", "driver started")) == 0 || len(logs.Lines("***")) == 0) {
+		t.Error("the log has no debug records or no masked password: nothing is proven")
+	}
+	lookFor(t, "the log and errors", logs.String(), core)
 }
 
 // printAll prints a value in every way that programs print.
@@ -153,20 +193,27 @@ func callItself(t *testing.T, tr *messaging.Transport) {
 func mustFail(t *testing.T, tr *messaging.Transport) {
 	t.Helper()
 	c := messaging.NewRPCClient(tr, messaging.Target{Topic: "t"}, &messaging.RPCClientOptions{Timeout: time.Second})
-	logs := testbed.NewLogs(t)
-	for name, err := range map[string]error{
-		"call": c.Call(t.Context(), "ping", nil, nil),
-		"cast": c.Cast(t.Context(), "ping", nil),
-		"ping": tr.Ping(within(t, time.Second)),
-		"serve": messaging.NewRPCServer(tr, messaging.Target{Topic: "t", Server: "s1"}, nil, messaging.NewEndpoint(nil)).
-			Serve(within(t, time.Second)),
-	} {
-		if err == nil {
-			t.Errorf("%s succeeded", name)
-		}
-		printAll(logs, name, err)
+	serve := func() error { // what the others do not ask for: nodes without a broker would hear it
+		return messaging.NewRPCServer(tr, messaging.Target{Topic: "other", Server: "s1"}, nil, messaging.NewEndpoint(nil)).Serve(within(t, time.Second))
 	}
-	lookFor(t, "an error", logs.String(), "S3cr3t")
+	logs := testbed.NewLogs(t)
+	var wg sync.WaitGroup
+	for name, do := range map[string]func() error{
+		"call":  func() error { return c.Call(t.Context(), "ping", nil, nil) },
+		"cast":  func() error { return c.Cast(t.Context(), "ping", nil) },
+		"ping":  func() error { return tr.Ping(within(t, time.Second)) },
+		"serve": serve,
+	} {
+		wg.Go(func() {
+			err := do()
+			if err == nil {
+				t.Errorf("%s succeeded", name)
+			}
+			printAll(logs, name, err)
+		})
+	}
+	wg.Wait()
+	lookFor(t, "an error", logs.String(), testbed.Secret)
 }
 
 // crash ends the driver by a signal, after which it must work again.

@@ -39,9 +39,10 @@ type typed struct {
 // arguments through everything that logs, and looks for them in all logs, at debug level, of
 // the core, the host and the drivers. What an application says in the text of its own errors is
 // its own; everything else is looked after here.
-func TestPlantedSecret(t *testing.T) {
-	broker := bed.Broker(t)
-	url := broker.URL(broker.NewVhost(t))
+func TestPlantedSecret(t *testing.T) { bed.EachWire(t, testPlantedSecret) }
+
+func testPlantedSecret(t *testing.T, w *testbed.Wire) {
+	url := w.New(t).URL
 	for _, tc := range []struct {
 		name   string
 		method string

@@ -33,6 +33,8 @@ type event struct {
 	Error string        `json:"error"`
 	Start int64         `json:"start"`
 	Took  time.Duration `json:"took"`
+
+	by *app // whose event it is; nil for this process
 }
 
 // app is a running application.
@@ -76,6 +78,7 @@ func (a *app) read(line []byte, l *ledger) {
 	a.ready = a.ready || e.Event == "ready"
 	a.closed = a.closed || e.Event == "closed"
 	a.mu.Unlock()
+	e.by = a
 	l.add(e)
 }
 

@@ -39,6 +39,9 @@ func testKillApplication(t *testing.T, w *testbed.Wire) {
 		}
 		pid := victim.driver(t)
 		at := time.Now()
+		if w.Regiven {
+			l.mayRegive(victim)
+		}
 		victim.Kill()
 		if !testbed.Wait(driverEnd, func() bool { return !bed.Running(pid) }) {
 			t.Errorf("kill %d: the driver of the %s, process %d, lives %v after it", i+1, victim.name, pid, driverEnd)

@@ -27,7 +27,7 @@ const (
 )
 
 var (
-	bed     = testbed.Bed{Also: []string{"zmq"}}
+	bed     = testbed.Bed{Also: []string{"zmq", "qpid"}}
 	figures summaries
 )
 

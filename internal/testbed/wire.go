@@ -32,9 +32,16 @@ type Wire struct {
 	Uneven bool
 	// Unmarked says that a message which was given back comes again without a word of it.
 	Unmarked bool
+	// Regiven says that the broker may give to another server what one has accepted and begun, when
+	// that one's connection is lost with its acceptance on the wire (docs/OPERATIONS.md,
+	// docs/QPID.md).
+	Regiven bool
+	// First is the wire on which all of the library has been tried: what others add is their driver.
+	First bool
 
 	lacks map[Need]string // why, by what is not there
 	place func(testing.TB) *Place
+	login func(testing.TB, string) *Login
 	start func(context.Context) // of what it needs besides the driver, or nil
 }
 
@@ -71,15 +78,15 @@ type Place struct {
 // wires is the table: a wire is said here and nowhere else.
 func (b *Bed) wires() map[string]Wire {
 	return map[string]Wire{
-		"rabbit": {TopicsCross: true, place: b.newVhost},
-		"zmq": {place: b.newDirectory, lacks: map[Need]string{
+		"rabbit": {TopicsCross: true, Regiven: true, place: b.newVhost, login: b.loginRabbit},
+		"zmq": {place: b.newDirectory, login: b.loginRedis, lacks: map[Need]string{
 			NeedAMQP:       "it speaks ZMTP, and plugins/zmq has the tests of its own wire",
 			NeedManagement: "there is no broker that could be asked",
 			NeedProxy:      "there is no broker; plugins/zmq cuts the links between nodes",
 			NeedRestart:    "there is no broker that could be away",
 			NeedLogin:      "there is no broker to log in to",
 		}},
-		"qpid": {Uneven: true, Unmarked: true, place: b.newAddresses, start: b.startBrokerJ, lacks: map[Need]string{
+		"qpid": {Uneven: true, Unmarked: true, Regiven: true, place: b.newAddresses, login: b.loginBrokerJ, start: b.startBrokerJ, lacks: map[Need]string{
 			NeedAMQP:       "it speaks AMQP 1.0, and plugins/qpid has the tests of its own wire",
 			NeedManagement: "Broker-J is started without its management interface",
 			NeedProxy:      "plugins/qpid cuts its connections",
@@ -140,6 +147,7 @@ func (b *Bed) setUpWires(ctx context.Context) error {
 		if err := json.Unmarshal(out, &w.Info); err != nil {
 			return fmt.Errorf("ask the driver %s what it is: %w", name, err)
 		}
+		w.First = len(b.ready) == 0
 		b.ready = append(b.ready, &w)
 	}
 	return nil

@@ -143,13 +143,16 @@ func (s *OptionSpec) inBounds(v float64) bool {
 func (s *OptionSpec) boundsText() string {
 	switch {
 	case s.Min != nil && s.Max != nil:
-		return fmt.Sprintf("from %g to %g", *s.Min, *s.Max)
+		return fmt.Sprintf("from %s to %s", number(*s.Min), number(*s.Max))
 	case s.Min != nil:
-		return fmt.Sprintf("at least %g", *s.Min)
+		return "at least " + number(*s.Min)
 	default:
-		return fmt.Sprintf("at most %g", *s.Max)
+		return "at most " + number(*s.Max)
 	}
 }
+
+// number is a bound as people write it: large ones without an exponent.
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // String returns the value of a string option, or "" when there is none.
 func (o Options) String(name string) string { return o[name] }

@@ -25,6 +25,10 @@ type settings struct {
 }
 
 func newSettings(cfg driver.Config) (*settings, error) {
+	// What follows would complain of something else first.
+	if err := registry.CheckVariant(cfg.Variant); err != nil {
+		return nil, err
+	}
 	o := cfg.Options
 	s := &settings{
 		registry: registry.Options{
@@ -79,8 +83,7 @@ func (s *settings) place(cfg driver.Config) error {
 	switch {
 	case local(cfg):
 		if len(cfg.Hosts) > 0 && cfg.Hosts[0].Name != "" && cfg.Hosts[0].Name != "localhost" {
-			return driver.Errorf(driver.ReasonConfig, "zmq:// finds peers on this machine, and the URL names the host %q", cfg.Hosts[0].Name).
-				WithHint("use zmq+seeds://%s for peers on several machines, or zmq+redis://%s for Redis", cfg.Hosts[0].Name, cfg.Hosts[0].Name)
+			return aHost(cfg.Hosts[0].Name, path)
 		}
 		if path != "" {
 			s.registry.Path, s.registry.HasPath = "/"+path, true
@@ -94,6 +97,16 @@ func (s *settings) place(cfg driver.Config) error {
 		s.registry.Namespace = path
 	}
 	return nil
+}
+
+// aHost is why zmq:// takes no host, which is often a directory without its first slash.
+func aHost(name, path string) error {
+	e := driver.Errorf(driver.ReasonConfig, "zmq:// finds peers on this machine, and the URL names the host %q", name)
+	others := fmt.Sprintf("use zmq+seeds://%s for peers on several machines, or zmq+redis://%s for Redis", name, name)
+	if path != "" {
+		return e.WithHint("write zmq:///%s/%s for a directory; %s", name, path, others)
+	}
+	return e.WithHint("%s", others)
 }
 
 // hostless reports whether a URL goes from its scheme to its path.

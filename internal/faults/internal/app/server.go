@@ -21,7 +21,7 @@ var do = messaging.Method[doArgs, int]{Name: "do"}
 func serve(ctx context.Context, t *messaging.Transport, s settings, p *printer) error {
 	ep := messaging.NewEndpoint(nil)
 	do.Handle(ep, func(ctx context.Context, a doArgs) (int, error) {
-		p.print(event{Event: "exec", N: a.N})
+		p.print(event{Event: "exec", N: a.N, Start: time.Now().UnixNano()})
 		timer := time.NewTimer(s.Work)
 		defer timer.Stop()
 		select {

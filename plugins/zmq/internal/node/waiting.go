@@ -135,12 +135,14 @@ func (n *Node) cannot(pc *parcel, cause error, now time.Time) *driver.Error {
 	what := describe(&pc.message)
 	all := n.candidates(pc.to)
 	waited := now.Sub(pc.entered).Round(time.Millisecond)
+	away := driver.AsError(n.o.Registry.Health())
 	var err *driver.Error
 	switch linked := countLinked(all); {
 	case errors.Is(cause, context.Canceled) && len(all) > 0: // a deadline comes from the core as this too
 		err = driver.Errorf(driver.ReasonCancelled, "send %s: cancelled after %v", what, waited)
-	case len(all) == 0 && n.o.Registry.Health() != nil:
-		err = driver.Errorf(driver.ReasonNotConnected, "send %s: no peers known after %v, and the registry is away: %v", what, waited, n.o.Registry.Health())
+	case len(all) == 0 && away != nil:
+		err = driver.Errorf(driver.ReasonNotConnected, "send %s: no peers known after %v, and the registry is away: %s", what, waited, away.Message).
+			WithHint("%s", away.Hint)
 	case len(all) == 0 && n.strandedBy() != nil:
 		err = wrapped(n.strandedBy(), "send %s: no peers known after %v, and no address answers", what, waited)
 	case len(all) == 0:

@@ -5,6 +5,7 @@ package registry
 import (
 	"crypto/tls"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -82,9 +83,21 @@ func Open(o Options) (Registry, error) {
 	case "redis", "sentinel":
 		return newRedis(o)
 	default:
-		return nil, driver.Errorf(driver.ReasonConfig, "zmq has no variant %q", o.Variant).
-			WithHint("known: zmq (or zmq+local), zmq+static, zmq+seeds, zmq+redis, zmq+sentinel")
+		return nil, CheckVariant(o.Variant)
 	}
+}
+
+// CheckVariant returns nil for a way of discovery that there is.
+func CheckVariant(variant string) error {
+	known := []string{"local", "static", "seeds", "redis", "sentinel"}
+	if variant == "" || slices.Contains(known, variant) {
+		return nil
+	}
+	e := driver.Errorf(driver.ReasonConfig, "zmq has no variant %q", variant)
+	if near := driver.Nearest(variant, known); near != "" {
+		return e.WithHint("did you mean zmq+%s?", near)
+	}
+	return e.WithHint("known: zmq (or zmq+local), zmq+static, zmq+seeds, zmq+redis, zmq+sentinel")
 }
 
 // minTTL leaves a node time for three renewals.
