@@ -17,14 +17,16 @@ compile() {
 }
 export -f compile
 
-# fuzz runs one target. The end of the time itself is sometimes reported as a failure ("context
-# deadline exceeded" and no failing input). That, and nothing else, is tried again, so that an
-# input that fails or hangs still ends the run.
+# fuzz runs one target, given as DIR:TARGET, with one worker: as many run side by side as there are
+# processors, so that one starts while another works. The end of the time itself is sometimes
+# reported as a failure ("context deadline exceeded" and no failing input). That, and nothing else,
+# is tried again, so that an input that fails or hangs still ends the run.
 fuzz() {
-	local dir=$1 target=$2 program=$work/$(tr / _ <<<"$1").test log=$work/log try said
+	local dir=${1%%:*} target=${1##*:} program log try said
+	program=$work/$(tr / _ <<<"$dir").test log=$work/$(tr / _ <<<"$dir").$target.log
 	for try in 1 2 3; do
 		if (cd "$dir" && "$program" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$time" \
-			-test.fuzzminimizetime 5s -test.fuzzcachedir "$inputs/$module/$dir") >"$log" 2>&1; then
+			-test.fuzzminimizetime 5s -test.parallel 1 -test.fuzzcachedir "$inputs/$module/$dir") >"$log" 2>&1; then
 			said=$(grep -o 'execs: .*' "$log" | tail -n 1) || said="only what is known already"
 			echo "     $target: $said"
 			return 0
@@ -37,15 +39,14 @@ fuzz() {
 	cat "$log"
 	return 1
 }
+export -f fuzz
 
 module=$(go list -m)
+export time work inputs module
 grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/; s|^\./||; s|/[^/:]*:|:|' |
 	grep -E ":.*$chosen" | sort -u >"$work/targets" || true
 cut -d: -f1 "$work/targets" | sort -u | xargs -r -P "$(nproc)" -I{} bash -c 'compile "$@"' compile "$work" {}
-ran=0
-while IFS=: read -r dir target; do
-	fuzz "$dir" "$target"
-	ran=$((ran + 1))
-done <"$work/targets"
+xargs -r -P "$(nproc)" -I{} bash -o pipefail -c 'fuzz "$@"' fuzz {} <"$work/targets"
+ran=$(wc -l <"$work/targets")
 echo "     $ran fuzz targets ran for $time each"
 [ "$ran" -gt 0 ]

@@ -72,6 +72,6 @@ step "build" make --no-print-directory build
 step "generated code" make --no-print-directory proto-check
 step "lint" make --no-print-directory lint
 step "tests with the race detector" tests
-step "fuzz targets, ${FUZZTIME:-3s} each" scripts/fuzz.sh "${FUZZTIME:-3s}"
+step "fuzz targets, ${FUZZTIME:-5s} each" scripts/fuzz.sh "${FUZZTIME:-5s}"
 step "demo" make --no-print-directory demo
 echo "all of it in $((SECONDS - begin)) s"
