@@ -99,12 +99,28 @@ func (r *RabbitMQ) erlang(ctx context.Context, expression string) (string, error
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, path, "-sname", rabbitNode, "-c", string(cookie), "-timeout", "30", "-e")
-	cmd.Env = r.node.environ()
-	cmd.Stdin = strings.NewReader(expression + "\n")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("evaluate %s in the broker's node: %w: %s", expression, err, out)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for tries := 1; ; tries++ {
+		cmd := exec.CommandContext(ctx, path, "-sname", rabbitNode, "-c", string(cookie), "-timeout", "30", "-e")
+		cmd.Env = r.node.environ()
+		cmd.Stdin = strings.NewReader(expression + "\n")
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return strings.TrimSpace(string(out)), nil
+		}
+		err = fmt.Errorf("evaluate %s in the broker's node: %w: %s", expression, err, out)
+		if tries == erlangTries || !strings.Contains(string(out), "failed to connect to node") {
+			return "", err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", err
+		}
 	}
-	return strings.TrimSpace(string(out)), nil
 }
+
+// erlangTries is how often a node is asked that does not answer: a busy one is too slow at times for
+// erl_call, which then has evaluated nothing.
+const erlangTries = 30

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/parleymq/parley/plugin/driver"
 )
@@ -58,7 +59,7 @@ func (s *Settings) silence(address string, err error) *driver.Error {
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		why = "did not answer in the TLS handshake"
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if closed(err) {
 		why = "closed the connection in the TLS handshake"
 	}
 	if why == "" {
@@ -66,6 +67,17 @@ func (s *Settings) silence(address string, err error) *driver.Error {
 	}
 	return driver.Errorf(driver.ReasonNotConnected, "%s %s", address, why).
 		WithHint("this port may speak no TLS: take the broker's TLS port (5671 as a rule), or leave %s out", OptEnabled)
+}
+
+// closed reports whether err is that of a peer which closed the connection. One that had not read
+// what we wrote resets it.
+func closed(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Settings) nameHint() string {

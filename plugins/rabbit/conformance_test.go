@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -47,7 +48,7 @@ func testConformance(t *testing.T, b *bench, confirm string) {
 	if confirm == "false" {
 		h.StopBroker = func(ctx context.Context, t drivertest.TB, _ string) {
 			if err := b.broker.CrashApp(ctx); err != nil {
-				t.Fatalf("stop the broker: %v", err)
+				t.Fatalf("stop the broker: %v", errors.Join(err, b.broker.StartApp(ctx))) // for the cases behind this one
 			}
 		}
 		h.StartBroker = func(ctx context.Context, t drivertest.TB, _ string) {
