@@ -5,10 +5,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -249,22 +247,14 @@ func sortedOptions(options []driver.OptionSpec) []driver.OptionSpec {
 	return slices.SortedFunc(slices.Values(options), func(a, b driver.OptionSpec) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// bound is a number as people write it: a large one without an exponent.
-func bound(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
-
 // optionHelp is the option's help with what its value may be.
 func optionHelp(o driver.OptionSpec) string {
 	text := o.Help
 	if len(o.Choices) > 0 {
 		text += " (" + strings.Join(o.Choices, ", ") + ")"
 	}
-	switch {
-	case o.Min != nil && o.Max != nil:
-		text += fmt.Sprintf(" (%s to %s)", bound(*o.Min), bound(*o.Max))
-	case o.Min != nil:
-		text += fmt.Sprintf(" (at least %s)", bound(*o.Min))
-	case o.Max != nil:
-		text += fmt.Sprintf(" (at most %s)", bound(*o.Max))
+	if bounds := o.Bounds(); bounds != "" {
+		text += " (" + bounds + ")"
 	}
 	if len(o.Renamed) > 0 {
 		text += "; formerly " + strings.Join(o.Renamed, ", ")

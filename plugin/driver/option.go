@@ -118,7 +118,7 @@ func (s *OptionSpec) check(value string) error {
 			return bad("a whole number")
 		}
 		if !s.inBounds(float64(n)) {
-			return bad(s.boundsText())
+			return bad(s.Bounds())
 		}
 	case OptionString: // any text will do
 	case OptionSeconds:
@@ -127,7 +127,7 @@ func (s *OptionSpec) check(value string) error {
 			return bad("a number of seconds, such as 30, 0.5 or 200ms")
 		}
 		if !s.inBounds(d.Seconds()) {
-			return bad(s.boundsText() + " seconds")
+			return bad(s.Bounds() + " seconds")
 		}
 	}
 	if len(s.Choices) > 0 && !slices.Contains(s.Choices, value) {
@@ -140,8 +140,11 @@ func (s *OptionSpec) inBounds(v float64) bool {
 	return (s.Min == nil || v >= *s.Min) && (s.Max == nil || v <= *s.Max)
 }
 
-func (s *OptionSpec) boundsText() string {
+// Bounds says which numbers the option takes: "from 1 to 5", "at least 1" or "at most 5"; "" for all.
+func (s *OptionSpec) Bounds() string {
 	switch {
+	case s.Min == nil && s.Max == nil:
+		return ""
 	case s.Min != nil && s.Max != nil:
 		return fmt.Sprintf("from %s to %s", number(*s.Min), number(*s.Max))
 	case s.Min != nil:

@@ -80,3 +80,19 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestBounds(t *testing.T) {
+	for _, tt := range []struct {
+		min, max *float64
+		want     string
+	}{
+		{nil, nil, ""},
+		{driver.Bound(0.05), nil, "at least 0.05"},
+		{nil, driver.Bound(2147483647), "at most 2147483647"},
+		{driver.Bound(1), driver.Bound(5), "from 1 to 5"},
+	} {
+		if got := (&driver.OptionSpec{Min: tt.min, Max: tt.max}).Bounds(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}

@@ -17,14 +17,11 @@ func newLink(purpose string, set *settings, states *uplink.States) *link {
 	log := set.log.With("link", purpose)
 	return uplink.New(uplink.Options[*session]{
 		Name: purpose, States: states, Log: log, Hosts: newHostOrder(set.hosts, set.shuffle),
-		Dial: func(ctx context.Context, h driver.Host) (*session, *driver.Error) {
-			s, err := dial(ctx, set, h)
-			if s != nil {
-				s.log = log
-			}
-			return s, err
-		},
+		Dial:    func(ctx context.Context, h driver.Host) (*session, *driver.Error) { return dial(ctx, set, h) },
 		Backoff: set.backoff,
-		Welcome: func(s *session) { log.Info("connected", "host", s.host) },
+		Welcome: func(s *session) {
+			s.log = log
+			log.Info("connected", "host", s.host)
+		},
 	})
 }
