@@ -32,6 +32,7 @@ func mutants() []mutant {
 		{name: "waits to fill a batch", rule: "POLL-2", listener: newPatient, timeout: time.Second},
 		{name: "loses what arrives when ctx ends", rule: "POLL-3", listener: newForgetful, timeout: time.Second},
 		{name: "hides the end of ctx", rule: "POLL-3", listener: newDeaf, timeout: time.Second},
+		{name: "settles on poll more than was polled for", rule: "POLL-9", listener: newEager, timeout: time.Second},
 		{name: "settles on poll what is to be settled on done", rule: "CLOSE-4", listener: newHasty, timeout: time.Second},
 		{name: "drops what is requeued", rule: "DONE-3", listener: newRejecter, timeout: time.Second},
 		{name: "requeues what is accepted", rule: "DONE-1", listener: newReturner, timeout: time.Second},
@@ -205,6 +206,24 @@ func newHasty(l driver.Listener, src driver.Source) driver.Listener {
 			}
 		}
 		return ds, err
+	}}
+}
+
+// newEager takes one more than Poll was asked for, and keeps it for the next Poll.
+func newEager(l driver.Listener, _ driver.Source) driver.Listener {
+	var kept []*driver.Delivery
+	return &pollWrapper{l, func(ctx context.Context, max int) ([]*driver.Delivery, error) {
+		if len(kept) == 0 {
+			ds, err := l.Poll(ctx, max+1)
+			if err != nil {
+				return nil, err
+			}
+			kept = ds
+		}
+		n := min(max, len(kept))
+		ds := kept[:n:n]
+		kept = kept[n:]
+		return ds, nil
 	}}
 }
 

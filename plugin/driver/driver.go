@@ -124,6 +124,10 @@ type Listener interface {
 	//	POLL-8  With CapExpiry the TimeLeft of a Call that was sent with one is at most what it
 	//	        was sent with, less what it waited in the driver. It is negative when it ran out
 	//	        there, never zero.
+	//	POLL-9  With SettleOnPoll what is acknowledged and not returned yet is never more than
+	//	        the caller may still poll for: it wants so many messages in all, asks each time
+	//	        for at most those that are missing, and then not again. What were acknowledged
+	//	        beyond that would reach nobody.
 	Poll(ctx context.Context, max int) ([]*Delivery, error)
 
 	// Done settles deliveries of this Listener. It is not called with SettleOnPoll. With

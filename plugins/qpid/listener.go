@@ -53,7 +53,8 @@ type listener struct {
 	links   map[*attachment]struct{} // guarded by mu
 	ready   outbound.Deque[*held]    // received, and not begun to be settled; guarded by mu
 	acked   outbound.Deque[*held]    // accepted, and not returned by Poll yet; guarded by mu
-	demand  int                      // how many Poll is waiting for now; guarded by mu
+	demand  int                      // how many more Poll waits for now; guarded by mu
+	coming  int                      // being accepted by links, and not in acked yet; guarded by mu
 	tokens  map[uint64]*held         // those to be settled by Done; guarded by mu
 	last    uint64                   // the last token; guarded by mu
 	told    bool                     // opened has its value; guarded by mu
@@ -259,6 +260,7 @@ func (l *listener) add(h *held) (accept, wanted bool) {
 	}
 	if l.src.Settle == driver.SettleOnPoll && l.demand > 0 && l.ready.Len() == 0 {
 		l.demand--
+		l.coming++
 		return true, true
 	}
 	if l.src.Settle == driver.SettleOnDone && h.from != nil {
@@ -271,10 +273,14 @@ func (l *listener) add(h *held) (accept, wanted bool) {
 	return false, true
 }
 
-// addAcked takes what a link accepted for the Poll that waits.
+// addAcked takes what a link accepted for the Poll that waits, or nil: it could not be accepted, and
+// comes again.
 func (l *listener) addAcked(h *held) {
 	l.mu.Lock()
-	l.acked.PushBack(h)
+	l.coming--
+	if h != nil {
+		l.acked.PushBack(h)
+	}
 	l.mu.Unlock()
 	signal(l.wake)
 }
@@ -373,12 +379,15 @@ func (l *listener) take(max int) (_ []*held, over bool) {
 		return hs, false
 	}
 	l.demand = 0
-	if hs := popUpTo(&l.ready, max); len(hs) > 0 {
+	if l.coming >= max { // accepted for a Poll that returned before: no more than max may be (POLL-9)
+		return nil, false
+	}
+	if hs := popUpTo(&l.ready, max-l.coming); len(hs) > 0 {
 		l.batch = settleAll(hs, accept)
 		return nil, false
 	}
-	l.demand = max
-	return nil, l.drained
+	l.demand = max - l.coming
+	return nil, l.drained && l.coming == 0
 }
 
 func popUpTo(q *outbound.Deque[*held], n int) []*held {

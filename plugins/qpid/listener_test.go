@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -479,6 +480,48 @@ func TestPollForNothing(t *testing.T) {
 }
 
 // TestListeningIsRefused: what waiting does not heal is the error of Listen, with what to do.
+// TestAcceptedForPoll follows what links accept for a Poll that has returned when they have done so:
+// it counts against the next one (POLL-9).
+func TestAcceptedForPoll(t *testing.T) {
+	l := &listener{wake: make(chan struct{}, 1), src: driver.Source{Settle: driver.SettleOnPoll}}
+	add := func(want bool) *held {
+		t.Helper()
+		h := &held{d: &driver.Delivery{}}
+		if accept, wanted := l.add(h); accept != want || !wanted {
+			t.Fatalf("a message came: accept it %v, wanted %v; accept it should be %v", accept, wanted, want)
+		}
+		return h
+	}
+	take := func(max int, want ...*held) {
+		t.Helper()
+		if hs, over := l.take(max); !slices.Equal(hs, want) || over {
+			t.Fatalf("Poll for %d: %d messages, over %v; want %d", max, len(hs), over, len(want))
+		}
+	}
+	take(2)
+	first := add(true)
+	l.addAcked(first)
+	second := add(true)
+	take(2, first)
+	take(1) // second is on its way
+	add(false)
+	l.addAcked(second)
+	take(1, second)
+	l.ready.PopFront()
+	take(2)
+	add(true)
+	l.addAcked(nil) // its link is gone
+	take(1)
+	fourth := add(true)
+	l.drained = true // Stop did not wait for it
+	take(1)
+	l.addAcked(fourth)
+	take(1, fourth)
+	if hs, over := l.take(1); len(hs) > 0 || !over {
+		t.Errorf("Poll after Stop: %d messages, over %v", len(hs), over)
+	}
+}
+
 func TestListeningIsRefused(t *testing.T) {
 	p := newPlace(t, shared.bare.use(t), nil)
 	_, err := p.c.Listen(soon(t), testkit.Server("s1", driver.SettleOnPoll))

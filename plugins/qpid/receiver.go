@@ -373,7 +373,7 @@ func (a *attachment) received(m *amqp.Message) {
 	case acceptNow:
 		if err := a.perform(h, accept); err != nil {
 			a.l.set.log.Debug("message not taken: it could not be accepted", "err", foreign(err.Error()))
-			return
+			h = nil
 		}
 		a.l.addAcked(h)
 	}

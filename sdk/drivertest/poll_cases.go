@@ -18,6 +18,7 @@ func pollCases() []Case {
 		{Rule: "POLL-3", Name: "a Poll that ends loses nothing", needs: rpc(), run: pollEndsOften},
 		{Rule: "POLL-3", Name: "a Poll that ends loses nothing that is settled on poll", needs: rpc(), run: pollEndsOftenOnPoll},
 		{Rule: "POLL-5", Name: "what is settled on poll does not come again", needs: rpc(), run: pollSettles},
+		{Rule: "POLL-9", Name: "no more is settled on poll than was polled for", needs: rpc(), run: pollWithin},
 		{Rule: "POLL-6", Name: "a message that cannot be decoded is dropped", needs: rpc(), hook: needsMalformed, run: pollMalformed},
 	}
 }
@@ -144,6 +145,36 @@ func pollSettles(ctx context.Context, w *world) {
 	w.wantSame(w.receive(ctx, l, len(sent)), sent)
 	w.closeListener(ctx, l)
 	w.wantNothingLeft(ctx, c, "Poll had acknowledged it")
+}
+
+// pollWithin polls as the host's side of the process boundary does: for so many messages, while
+// others arrive, and then not again. What it did not get is for others.
+func pollWithin(ctx context.Context, w *world) {
+	const rounds, credit = 20, 6
+	sender, receiver := w.open(ctx), w.open(ctx)
+	sent := w.casts(2 * rounds * credit)
+	l := w.listen(ctx, receiver, w.atMostOnce())
+	sending := later(func() (struct{}, error) {
+		for i := range sent {
+			if err := sender.Send(ctx, sent[i:i+1]); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+	var got []*driver.Delivery
+	for range rounds {
+		got = append(got, w.receive(ctx, l, credit)...)
+		w.closeListener(ctx, l)
+		l = w.listen(ctx, receiver, w.atMostOnce())
+	}
+	w.closeListener(ctx, l)
+	other := w.listen(ctx, w.open(ctx), w.server("one"))
+	got = append(got, w.take(ctx, other, len(sent)-len(got))...)
+	if _, err := wait(ctx, w, sending, "Send"); err != nil {
+		w.Fatalf("send: %v", err)
+	}
+	w.wantSet(got, sent)
 }
 
 func pollMalformed(ctx context.Context, w *world) {
