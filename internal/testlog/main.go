@@ -112,6 +112,7 @@ func (s *summary) report(optional bool) bool {
 	for _, line := range s.unsure {
 		_, _ = fmt.Fprintln(s.out, "   "+line)
 	}
+	s.excerpts()
 	failed := 0
 	for _, key := range s.failed {
 		if !strings.HasSuffix(key, " ") {

@@ -7,6 +7,39 @@ import (
 	"testing"
 )
 
+// TestExcerpts looks at the end of a report, which is what people read.
+func TestExcerpts(t *testing.T) {
+	const (
+		parent = "github.com/parleymq/parley/internal/p TestA"
+		leaf   = parent + "/one"
+		pkg    = "github.com/parleymq/parley/internal/p "
+		built  = "github.com/parleymq/parley/internal/q "
+	)
+	var out strings.Builder
+	s := &summary{
+		out: &out, failed: []string{leaf, parent, pkg, built}, passed: 1, unsure: []string{"TestB: NOT PROVEN: rule"},
+		output: map[string][]string{
+			parent: {"--- FAIL: TestA\n"},
+			leaf: {
+				"=== RUN   TestA/one\n", "    a_test.go:7: 3 of 4 calls got no answer\n",
+				"    logs.go:39: log:\n        time=now msg=connected\n", "    a_test.go:9: " + strings.Repeat("x", 1000) + "\n",
+			},
+			pkg:   {"FAIL\n"},
+			built: {"# q\n", "q/q.go:3:1: syntax error\n", "panic: boom\n"},
+		},
+	}
+	if s.report(false) {
+		t.Error("the run did not fail")
+	}
+	_, end, _ := strings.Cut(out.String(), "NOT PROVEN: rule\n")
+	want := "FAIL internal/p TestA/one\n     a_test.go:7: 3 of 4 calls got no answer\n     logs.go:39: log:\n" +
+		"     a_test.go:9: " + strings.Repeat("x", excerptWidth-len("a_test.go:9: ")) + "...\n" +
+		"FAIL internal/q\n     q/q.go:3:1: syntax error\n     panic: boom\n1 passed, 2 failed, 0 skipped\n"
+	if end != want {
+		t.Errorf("the end is\n%swant\n%s", end, want)
+	}
+}
+
 func TestReport(t *testing.T) {
 	const (
 		pass   = `{"Action":"pass","Package":"p","Test":"TestA"}` + "\n"
