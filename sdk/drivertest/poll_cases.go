@@ -162,7 +162,7 @@ func pollWithin(ctx context.Context, w *world) {
 		}
 		return struct{}{}, nil
 	})
-	var got []*driver.Delivery
+	got := make([]*driver.Delivery, 0, len(sent))
 	for range rounds {
 		got = append(got, w.receive(ctx, l, credit)...)
 		w.closeListener(ctx, l)
