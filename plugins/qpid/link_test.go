@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -500,6 +501,54 @@ func TestRefusedLinks(t *testing.T) {
 	if used := s.pool.used; used > maxSpare {
 		t.Errorf("%d sessions are left", used)
 	}
+}
+
+// TestLeasesGivenUp: who gives up while a session is begun does no harm to the connection, and the session
+// is for another link. Broker-J closes the connection over the end of a session that was not begun.
+func TestLeasesGivenUp(t *testing.T) {
+	t.Parallel()
+	w := watch(t, nil, hostAt(t, shared.bare.use(t), "", ""))
+	s := connected(t, w.link)
+	var running sync.WaitGroup
+	var given atomic.Int64
+	for range 8 {
+		running.Go(func() {
+			for n := range 25 {
+				ctx, cancel := context.WithTimeout(soon(t), time.Duration(n%5)*200*time.Microsecond)
+				l, err := s.lease(ctx, forSender)
+				cancel()
+				if err != nil {
+					given.Add(1)
+					continue
+				}
+				bye, cancel := context.WithTimeout(soon(t), 10*time.Second)
+				l.release(bye, errors.New("its link was not detached"))
+				cancel()
+			}
+		})
+	}
+	running.Wait()
+	l, err := s.lease(soon(t), forSender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.NewSender(soon(t), "unicast.nobody.made.it", nil); condition(err) != amqp.ErrCondNotFound {
+		t.Errorf("got %v", err)
+	}
+	l.release(soon(t), err)
+	select {
+	case <-s.done:
+		t.Error("the connection is lost")
+	default:
+	}
+	if given.Load() == 0 {
+		t.Error("nobody gave up: the test proves nothing")
+	}
+	eventually(t, "all is counted", func() bool {
+		s.pool.mu.Lock()
+		defer s.pool.mu.Unlock()
+		return s.pool.own == 0 && s.pool.used == len(s.pool.spares)
+	})
 }
 
 // TestOneSession: a peer that allows one session has both uses on it.

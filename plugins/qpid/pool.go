@@ -54,6 +54,8 @@ type pool struct {
 	// instead of beginning another.
 	sharing chan struct{}
 
+	beginning sync.WaitGroup // the goroutines that begin sessions; they end with the connection
+
 	mu     sync.Mutex
 	used   int                        // sessions that are begun, or may be; guarded by mu
 	own    int                        // those of them that belong to one link; guarded by mu
@@ -127,7 +129,7 @@ func (p *pool) lease(ctx context.Context, use linkUse) (*lease, error) {
 	if spare != nil {
 		return &lease{Session: spare, pool: p, use: use}, nil
 	}
-	begun, err := p.begin(ctx)
+	begun, err := p.begin(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +162,11 @@ func (p *pool) keep(l *lease, why error) bool {
 
 // begin begins a session that is counted already. When that fails the peer may have begun it all the
 // same, so that it stays counted.
-func (p *pool) begin(ctx context.Context) (*amqp.Session, error) {
+//
+// The library is not told when ctx ends: it would end the session without regard to whether it was
+// begun, and Broker-J closes the connection over a frame of a session that was not. A session that comes
+// when nobody waits for it any more is a spare one; own says that it was to belong to one link.
+func (p *pool) begin(ctx context.Context, own bool) (*amqp.Session, error) {
 	answered, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	// Without an answer the channel may be safe all the same: the library takes the lowest that is free.
@@ -169,14 +175,60 @@ func (p *pool) begin(ctx context.Context) (*amqp.Session, error) {
 	rest := endRest - time.Since(p.ended)
 	p.mu.Unlock()
 	if rest > 0 && !uplink.Sleep(ctx, rest) {
+		p.notBegun(own)
 		return nil, linkError("begin a session with "+p.host, ctx.Err())
 	}
-	begun, err := p.conn.NewSession(ctx, nil)
-	if err != nil {
-		return nil, linkError("begin a session with "+p.host, err)
+	type result struct {
+		session *amqp.Session
+		err     error
 	}
-	return begun, nil
+	begun := make(chan result)
+	p.beginning.Go(func() {
+		s, err := p.conn.NewSession(context.Background(), nil) // ends with the connection
+		select {
+		case begun <- result{s, err}:
+		case <-ctx.Done():
+			p.adopt(s, own)
+		}
+	})
+	var r result
+	select {
+	case r = <-begun:
+	case <-ctx.Done():
+		r.err = ctx.Err()
+	}
+	if r.err != nil {
+		return nil, linkError("begin a session with "+p.host, r.err)
+	}
+	return r.session, nil
 }
+
+// notBegun takes off the count a session that was not asked for.
+func (p *pool) notBegun(own bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used--
+	if own {
+		p.own--
+	}
+}
+
+// adopt makes a new session a spare one, the first to be taken: no link of it has to rest. It is nil when
+// it was not begun, which is the end of the connection.
+func (p *pool) adopt(s *amqp.Session, own bool) {
+	if s == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if own {
+		p.own--
+	}
+	p.spares = slices.Insert(p.spares, 0, spareSession{Session: s})
+}
+
+// wait waits until nothing is begun any more, after the end of the connection.
+func (p *pool) wait() { p.beginning.Wait() }
 
 // leaseShared shares a new session while there is room, then the one with the fewest links.
 func (p *pool) leaseShared(ctx context.Context, use linkUse) (*lease, error) {
@@ -206,7 +258,7 @@ func (p *pool) leaseShared(ctx context.Context, use linkUse) (*lease, error) {
 	}
 	p.mu.Unlock()
 	if spare == nil {
-		begun, err := p.begin(ctx)
+		begun, err := p.begin(ctx, false)
 		if err != nil {
 			return nil, err
 		}
@@ -271,7 +323,7 @@ func (p *pool) ping(ctx context.Context) error {
 	if full {
 		return nil
 	}
-	begun, err := p.begin(ctx)
+	begun, err := p.begin(ctx, false)
 	if err != nil {
 		return err
 	}

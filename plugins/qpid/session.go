@@ -72,6 +72,7 @@ func (s *session) Close(deadline time.Time) {
 	defer cut.Stop()
 	// The error is that of a connection which is going away anyhow.
 	_ = s.conn.Close()
+	s.pool.wait()
 }
 
 // cut closes the socket, which ends the connection as any loss does.
