@@ -304,7 +304,8 @@ func testKilled(t *testing.T, broker *peertest.RabbitMQ) {
 	eventually(t, "the state is Connecting", func() bool { return st.Last().Phase == driver.Connecting && st.Last().Err != nil })
 	testkit.FailsWith(t, c.Send(testkit.Within(t, 200*time.Millisecond), []*driver.Message{testkit.Cast(1)}), driver.ReasonNotConnected)
 	waiting := make(chan error, 1)
-	go func() { waiting <- c.Send(testkit.Within(t, time.Minute), []*driver.Message{testkit.Cast(2)}) }()
+	// A busy machine may need minutes to start the broker.
+	go func() { waiting <- c.Send(testkit.Within(t, 5*time.Minute), []*driver.Message{testkit.Cast(2)}) }()
 	testkit.Must(t, broker.Restart(t.Context()))
 	up := time.Now()
 	testkit.Must(t, <-waiting)

@@ -20,7 +20,7 @@ func TestVerdicts(t *testing.T) {
 	failFast := func(m *driver.Message) { m.FailFast = true }
 	short := func(m *driver.Message) { m.TimeLeft = 150 * time.Millisecond }
 	// A peer has so long to say that it is busy: one that did not is in doubt.
-	const busyTime = 2 * time.Second
+	const busyTime = 4 * time.Second
 	patient := func(m *driver.Message) { m.TimeLeft = busyTime }
 	const enough = time.Second
 	for _, tt := range []struct {
