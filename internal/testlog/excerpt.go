@@ -11,12 +11,12 @@ import (
 
 // Bounds of what is printed of one failure at the end.
 const (
-	excerptLines = 8
+	excerptLines = 12
 	excerptWidth = 400
 )
 
 // said is a line of a test's own, not of the logs that it prints.
-var said = regexp.MustCompile(`^\s*(?:[\w./-]+\.go:\d+(?::\d+)?: |panic: |WARNING: DATA RACE|fatal error: )`)
+var said = regexp.MustCompile(`^(?:[\w./-]+\.go:\d+(?::\d+)?: |panic: |WARNING: DATA RACE|fatal error: |BROKEN )`)
 
 // excerpts prints in short what failed. The whole output of a failure can be thousands of lines, and who
 // reads the end of a run should not have to look for it.
@@ -43,13 +43,13 @@ func (s *summary) hasFailedPart(key string) bool {
 	})
 }
 
-// excerpt picks the lines that say why.
+// excerpt picks the lines that say why: the last ones, since tests say first what they saw.
 func excerpt(output []string) []string {
 	var lines []string
 	for _, out := range output {
 		for line := range strings.Lines(out) {
 			line = strings.TrimSpace(line)
-			if len(lines) == excerptLines || !said.MatchString(line) {
+			if !said.MatchString(line) || strings.HasSuffix(line, ": log:") {
 				continue
 			}
 			if len(line) > excerptWidth {
@@ -58,5 +58,5 @@ func excerpt(output []string) []string {
 			lines = append(lines, line)
 		}
 	}
-	return lines
+	return lines[max(0, len(lines)-excerptLines):]
 }

@@ -32,7 +32,7 @@ func TestExcerpts(t *testing.T) {
 		t.Error("the run did not fail")
 	}
 	_, end, _ := strings.Cut(out.String(), "NOT PROVEN: rule\n")
-	want := "FAIL internal/p TestA/one\n     a_test.go:7: 3 of 4 calls got no answer\n     logs.go:39: log:\n" +
+	want := "FAIL internal/p TestA/one\n     a_test.go:7: 3 of 4 calls got no answer\n" +
 		"     a_test.go:9: " + strings.Repeat("x", excerptWidth-len("a_test.go:9: ")) + "...\n" +
 		"FAIL internal/q\n     q/q.go:3:1: syntax error\n     panic: boom\n1 passed, 2 failed, 0 skipped\n"
 	if end != want {
