@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/Azure/go-amqp"
 
+	"github.com/parleymq/parley/plugin/driver"
 	"github.com/parleymq/parley/plugins/internal/uplink"
 )
 
@@ -57,6 +58,7 @@ type pool struct {
 	beginning sync.WaitGroup // the goroutines that begin sessions; they end with the connection
 
 	mu     sync.Mutex
+	over   bool                       // the connection has ended; guarded by mu
 	used   int                        // sessions that are begun, or may be; guarded by mu
 	own    int                        // those of them that belong to one link; guarded by mu
 	ended  time.Time                  // when the last one was; guarded by mu
@@ -183,14 +185,16 @@ func (p *pool) begin(ctx context.Context, own bool) (*amqp.Session, error) {
 		err     error
 	}
 	begun := make(chan result)
-	p.beginning.Go(func() {
+	if !p.spawn(func() {
 		s, err := p.conn.NewSession(context.Background(), nil) // ends with the connection
 		select {
 		case begun <- result{s, err}:
 		case <-ctx.Done():
 			p.adopt(s, own)
 		}
-	})
+	}) {
+		return nil, driver.Errorf(driver.ReasonNotConnected, "begin a session with %s: the connection was lost", p.host)
+	}
 	var r result
 	select {
 	case r = <-begun:
@@ -227,8 +231,23 @@ func (p *pool) adopt(s *amqp.Session, own bool) {
 	p.spares = slices.Insert(p.spares, 0, spareSession{Session: s})
 }
 
+// spawn runs f on a goroutine that wait waits for, and reports false after the end of the connection.
+func (p *pool) spawn(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over {
+		p.beginning.Go(f)
+	}
+	return !p.over
+}
+
 // wait waits until nothing is begun any more, after the end of the connection.
-func (p *pool) wait() { p.beginning.Wait() }
+func (p *pool) wait() {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	p.beginning.Wait()
+}
 
 // leaseShared shares a new session while there is room, then the one with the fewest links.
 func (p *pool) leaseShared(ctx context.Context, use linkUse) (*lease, error) {
