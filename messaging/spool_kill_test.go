@@ -31,7 +31,8 @@ const (
 )
 
 // ledgerConn is a broker whose messages are lines of a file, which outlives the process as a broker
-// would. It is away every other moment.
+// would. It is away every other moment; what is behind the first message of a batch that met that
+// fails as well, as with any connection that breaks.
 type ledgerConn struct {
 	driver.Conn
 	file  *os.File
@@ -41,8 +42,10 @@ type ledgerConn struct {
 
 func (l *ledgerConn) Send(_ context.Context, batch []*driver.Message) error {
 	errs := make([]error, len(batch))
+	broken := false
 	for i, m := range batch {
-		if !l.stays && time.Since(l.begun)/(7*time.Millisecond)%2 == 0 {
+		broken = broken || !l.stays && time.Since(l.begun)/(7*time.Millisecond)%2 == 0
+		if broken {
 			errs[i] = away(*m)
 			continue
 		}
