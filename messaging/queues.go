@@ -4,6 +4,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/parleymq/parley/plugin/driver"
@@ -75,6 +76,11 @@ func (t *Transport) NotificationQueues(ctx context.Context, targets []Target, pr
 	}
 	defer t.leave()
 	found, err := inspector.Queues(ctx, topics, pool)
+	if _, told := errors.AsType[*driver.Error](err); !told && errors.Is(err, context.DeadlineExceeded) {
+		e := op.errorf(CodeUnavailable, err, "the broker was not asked in time")
+		e.Hint = "check that the broker runs and is reachable: parley doctor tells more"
+		return nil, e
+	}
 	if err != nil {
 		return nil, op.wrap(err)
 	}
