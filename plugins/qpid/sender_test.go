@@ -307,7 +307,8 @@ func answerToNobody(t *testing.T, addr string) {
 		for i, m := range batch {
 			lost := m.ReplyTo != r.Address()
 			e := driver.AsError(driver.MessageErr(err, i))
-			if (e != nil) != lost || lost && (e.Reason != driver.ReasonNoRoute || e.InDoubt) {
+			// The relay's link can end while the answer is being written.
+			if (e != nil) != lost || lost && (e.Reason != driver.ReasonNoRoute || e.InDoubt && own > 0) {
 				t.Fatalf("%d links: answer %d: %v", own, i, e)
 			}
 		}
