@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -41,6 +42,7 @@ type sendLink struct {
 	told    atomic.Int64 // how many outcomes the peer has told
 	worked  atomic.Bool  // the link was of use
 	count   int          // of settled messages; the lane's goroutine's
+	tags    uint64       // the last tag; the lane's goroutine's
 	dead    atomic.Bool  // the peer has closed it, or its session or connection is lost
 	stale   atomic.Bool  // it took messages and takes none any more: another one is tried
 
@@ -234,13 +236,12 @@ func (k *sendLink) last(err error) error {
 	k.l.p.mu.Unlock()
 	signal(k.l.wake)
 	cause := linkError("send to "+k.label, err)
-	guilty := refusedTag(err)
 	for _, f := range all {
 		state, unknown := peek(f.receipt)
 		switch {
 		case unknown == nil:
 			k.outcome(f.o, state)
-		case guilty != nil && bytes.Equal(guilty, f.receipt.DeliveryTag()):
+		case refused(f.receipt.DeliveryTag(), err):
 			k.l.p.settle(f.o, cause)
 		default:
 			k.l.p.settle(f.o, outbound.InDoubt(cause))
@@ -249,15 +250,22 @@ func (k *sendLink) last(err error) error {
 	return err
 }
 
-// refusedTag is the tag of the message over which the peer closed the link, nil when it does not tell:
-// an anonymous relay does (OASIS, Using the AMQP Anonymous Terminus for Message Routing, 2.2.2).
-func refusedTag(err error) []byte {
+// refused reports whether err says that the peer closed the link over the message with that tag: an
+// anonymous relay tells which it was (OASIS, Using the AMQP Anonymous Terminus for Message Routing, 2.2.2).
+func refused(tag []byte, err error) bool {
 	e, ok := errors.AsType[*amqp.LinkError](err)
-	if !ok || e.RemoteErr == nil {
-		return nil
+	if !ok || e.RemoteErr == nil || len(tag) == 0 {
+		return false
 	}
-	tag, _ := e.RemoteErr.Info["delivery-tag"].([]byte)
-	return tag
+	guilty, _ := e.RemoteErr.Info["delivery-tag"].([]byte)
+	return bytes.Equal(guilty, tag)
+}
+
+// nextTag is the tag of the next message of the link. The library makes tags as well, and tells them
+// only for what it has sent.
+func (k *sendLink) nextTag() []byte {
+	k.tags++
+	return binary.BigEndian.AppendUint64(nil, k.tags)
 }
 
 // shut ends the link and gives its session back. why is nil when it was not the peer who ended it.

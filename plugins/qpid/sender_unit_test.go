@@ -56,6 +56,34 @@ func TestOutcomesOfTheWire(t *testing.T) {
 	}
 }
 
+// TestRefusedMessage: only the message that the peer names is known not to have arrived.
+func TestRefusedMessage(t *testing.T) {
+	k := &sendLink{}
+	first, second := k.nextTag(), k.nextTag()
+	over := func(info map[string]any) error {
+		return &amqp.LinkError{RemoteErr: &amqp.Error{Condition: amqp.ErrCondNotFound, Info: info}}
+	}
+	for _, tt := range []struct {
+		name string
+		tag  []byte
+		err  error
+		want bool
+	}{
+		{"it is named", first, over(map[string]any{"delivery-tag": first}), true},
+		{"another one is", second, over(map[string]any{"delivery-tag": first}), false},
+		{"none is", first, over(nil), false},
+		{"the name is none", first, over(map[string]any{"delivery-tag": "text"}), false},
+		{"a message without a tag", nil, over(nil), false},
+		{"an empty name", []byte{}, over(map[string]any{"delivery-tag": []byte{}}), false},
+		{"the link was closed by us", first, &amqp.LinkError{}, false},
+		{"the connection is lost", first, &amqp.ConnError{}, false},
+	} {
+		if got := refused(tt.tag, tt.err); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestTheWaitForALinkGrowsToUpstreams(t *testing.T) {
 	s := &settings{linkRetryDelay: time.Second}
 	var d time.Duration

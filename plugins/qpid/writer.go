@@ -76,16 +76,17 @@ func (l *lane) send(ctx context.Context, c *writeContext, o *outgoing) bool {
 	}
 	if l.key.settled {
 		if err := k.snd.Send(c, msg, &amqp.SendOptions{Settled: true}); err != nil {
-			return l.failed(ctx, c, o, err)
+			return l.failed(ctx, c, o, nil, err)
 		}
 		l.written(c, o, nil)
 		l.answerable(o, call)
 		l.p.settle(o, nil)
 		return true
 	}
+	msg.DeliveryTag = k.nextTag()
 	receipt, failure := k.snd.SendWithReceipt(c, msg, nil)
 	if failure != nil {
-		return l.failed(ctx, c, o, failure)
+		return l.failed(ctx, c, o, msg.DeliveryTag, failure)
 	}
 	l.written(c, o, &receipt)
 	l.answerable(o, call)
@@ -236,8 +237,8 @@ func (l *lane) whyInterrupted(o *outgoing, err *driver.Error) error {
 	return verdict
 }
 
-// failed judges an error of the library.
-func (l *lane) failed(ctx context.Context, c *writeContext, o *outgoing, err error) bool {
+// failed judges an error of the library. tag is that of the message, nil when it has none of ours.
+func (l *lane) failed(ctx context.Context, c *writeContext, o *outgoing, tag []byte, err error) bool {
 	k := l.link
 	what := "send to " + k.label
 	left := c.touched.Load() || k.opaque
@@ -245,7 +246,10 @@ func (l *lane) failed(ctx context.Context, c *writeContext, o *outgoing, err err
 	case gone(err):
 		why, useless := linkError(what, err), !k.worked.Load()
 		l.retire()
-		if left {
+		switch {
+		case left && refused(tag, err): // the peer answered before the library returned
+			return l.lost(o, why)
+		case left:
 			return l.lost(o, outbound.InDoubt(why))
 		}
 		if connectionLost(err) || !l.turnedAway(o, why, useless) {
